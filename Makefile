@@ -1,0 +1,60 @@
+# The front door. The build behind it is Meson; the scripts behind it are in scripts/.
+#
+#   make            builds build/release/davit
+#   make demo       installs what is needed, builds, brings the model, and shows adapters answering
+#   make down       ends what the demo started
+#   make test       unit and integration tests
+#   make lint       format, layers, documents, static analysis
+#   make ci         test + sanitizer runs + fuzz corpora + lint
+#   make install    to $(PREFIX), default /usr/local
+#   make clean
+
+PREFIX ?= /usr/local
+BUILD := build/release
+SANITIZE := build/sanitize
+WERROR ?= --werror
+
+.PHONY: all build demo down test sanitize ci lint fuzz install clean
+
+all: build
+
+build: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) $(if $(V),-v,--quiet) davit
+
+$(BUILD)/build.ninja:
+	@scripts/install-packages build
+	@meson setup $(BUILD) $(WERROR) --buildtype=release -Dtests=disabled >/dev/null
+
+demo:
+	@scripts/install-packages build demo
+	@$(MAKE) --no-print-directory build
+	@scripts/demo
+
+down:
+	@$(BUILD)/davit down
+
+test:
+	@scripts/install-packages build test
+	@scripts/run-tests unit integration
+
+sanitize:
+	@scripts/install-packages build test
+	@scripts/run-tests sanitize fuzz
+
+lint:
+	@scripts/install-packages lint
+	@scripts/lint
+
+ci:
+	@scripts/install-packages build test lint
+	@scripts/run-tests unit integration sanitize fuzz lint
+
+fuzz:
+	@scripts/install-packages build fuzz
+	@scripts/fuzz
+
+install: build
+	@meson install -C $(BUILD) --destdir "$(DESTDIR)" --quiet
+
+clean:
+	rm -rf build
