@@ -1,0 +1,446 @@
+/* libcurl's multi interface on the loop.
+ *
+ * libcurl must not be entered again from its own callbacks. So a transfer joins it at the next turn of the loop, and one that is
+ * cancelled while libcurl runs (from on_data) is only marked and removed afterwards. on_done is called when libcurl is not running.
+ */
+#include "io/transfer.h"
+
+#include <curl/curl.h>
+#include <event2/event.h>
+#include <pthread.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/queue.h>
+
+#define CONNECT_TIMEOUT_MS_DEFAULT 10000
+#define BODY_BYTES_MAX_DEFAULT (64 * 1024 * 1024)
+#define KEPT_CONNECTIONS_MAX 64
+#define KEEPALIVE_SECONDS 30
+#define CA_CACHE_SECONDS 60
+
+enum transfer_failure { FAILURE_NONE, FAILURE_LIMIT, FAILURE_REFUSED };
+
+struct transfer {
+    TAILQ_ENTRY(transfer) link;
+    struct transfers *pool;
+    CURL *easy;
+    struct curl_slist *headers;
+    char *label; /* "GET https://host/path", for messages */
+    struct buffer body;
+    size_t body_bytes_max;
+    int (*on_data)(void *arg, const char *bytes, size_t len);
+    void (*on_done)(void *arg, const struct transfer_response *response, const struct error *err);
+    void *arg;
+    bool has_joined; /* libcurl's multi handle */
+    bool is_cancelled;
+    enum transfer_failure failure;
+    CURLcode early_result; /* of preparing it */
+    char message[CURL_ERROR_SIZE];
+};
+
+TAILQ_HEAD(transfer_list, transfer);
+
+struct transfers {
+    struct loop *loop;
+    CURLM *multi;
+    struct transfer_list waiting; /* to join at the next turn */
+    struct transfer_list running;
+    struct timer turn;
+    struct timer timeout; /* libcurl's */
+    char *no_proxy;
+    bool is_inside; /* libcurl is running */
+    bool has_cancelled;
+};
+
+static void initialise_curl(void) {
+    (void)curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+/* The environment's proxies hold for other machines only: a proxy does not reach our loopback. */
+static char *no_proxy_list(void) {
+    const char *env = getenv("no_proxy");
+    env = env != NULL ? env : getenv("NO_PROXY");
+    if (env != NULL && strcmp(env, "*") == 0) {
+        return xstrdup("*");
+    }
+    return xasprintf("localhost,127.0.0.0/8,::1%s%s", env != NULL && *env != '\0' ? "," : "", env != NULL ? env : "");
+}
+
+/* The URL without what may be secret: user info, query and fragment. */
+static char *url_for_people(const char *url) {
+    const char *scheme_end = strstr(url, "://");
+    const char *authority = scheme_end != NULL ? scheme_end + 3 : url;
+    size_t authority_len = strcspn(authority, "/?#");
+    const char *host = authority;
+    for (size_t i = 0; i < authority_len; i++) {
+        host = authority[i] == '@' ? authority + i + 1 : host;
+    }
+    return xasprintf("%.*s%.*s", (int)(authority - url), url, (int)strcspn(host, "?#"), host);
+}
+
+static void transfer_free(struct transfer *transfer) {
+    curl_easy_cleanup(transfer->easy);
+    curl_slist_free_all(transfer->headers);
+    buffer_release(&transfer->body);
+    free(transfer->label);
+    free(transfer);
+}
+
+/* ---- the end of a transfer ---- */
+
+static void describe_failure(const struct transfer *transfer, CURLcode result, struct error *err) {
+    long status = 0;
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+    const char *reason = transfer->message[0] != '\0' ? transfer->message : curl_easy_strerror(result);
+    enum error_code code = ERROR_UNAVAILABLE;
+    if (transfer->failure == FAILURE_LIMIT) {
+        error_set(err, ERROR_LIMIT, "%s: the response is larger than %zu bytes", transfer->label, transfer->body_bytes_max);
+        return;
+    }
+    if (transfer->failure == FAILURE_REFUSED) {
+        error_set(err, ERROR_IO, "%s: the response could not be taken", transfer->label);
+        return;
+    }
+    if (result == CURLE_OPERATION_TIMEDOUT) {
+        code = ERROR_TIMEOUT;
+    } else if (status >= 200) {
+        code = ERROR_IO; /* cut after the head */
+    }
+    error_set(err, code, "%s: %s", transfer->label, reason);
+}
+
+static void finish(struct transfer *transfer, CURLcode result) {
+    void (*on_done)(void *, const struct transfer_response *, const struct error *) = transfer->on_done;
+    if (result != CURLE_OK || transfer->failure != FAILURE_NONE) {
+        struct error err;
+        describe_failure(transfer, result, &err);
+        void *arg = transfer->arg;
+        transfer_free(transfer);
+        on_done(arg, NULL, &err);
+        return;
+    }
+    long status = 0;
+    char *content_type = NULL;
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_TYPE, &content_type);
+    struct transfer_response response = {
+        .status = (int)status,
+        .content_type = content_type != NULL ? content_type : "",
+        .body = buffer_text(&transfer->body),
+        .body_len = transfer->body.len,
+    };
+    on_done(transfer->arg, &response, NULL);
+    transfer_free(transfer);
+}
+
+static void leave(struct transfer *transfer) {
+    if (transfer->has_joined) {
+        (void)curl_multi_remove_handle(transfer->pool->multi, transfer->easy);
+        TAILQ_REMOVE(&transfer->pool->running, transfer, link);
+    } else {
+        TAILQ_REMOVE(&transfer->pool->waiting, transfer, link);
+    }
+}
+
+static void sweep_cancelled(struct transfers *pool) {
+    struct transfer *next = NULL;
+    pool->has_cancelled = false;
+    for (struct transfer *at = TAILQ_FIRST(&pool->running); at != NULL; at = next) {
+        next = TAILQ_NEXT(at, link);
+        if (at->is_cancelled) {
+            leave(at);
+            transfer_free(at);
+        }
+    }
+}
+
+static void reap(struct transfers *pool) {
+    CURLMsg *message = NULL;
+    int left = 0;
+    if (pool->has_cancelled) {
+        sweep_cancelled(pool);
+    }
+    while ((message = curl_multi_info_read(pool->multi, &left)) != NULL) {
+        struct transfer *transfer = NULL;
+        CURLcode result = message->data.result;
+        if (message->msg != CURLMSG_DONE) {
+            continue;
+        }
+        (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
+        leave(transfer);
+        finish(transfer, result);
+    }
+}
+
+static void act(struct transfers *pool, curl_socket_t fd, int what) {
+    int running = 0;
+    pool->is_inside = true;
+    (void)curl_multi_socket_action(pool->multi, fd, what, &running);
+    pool->is_inside = false;
+    reap(pool);
+}
+
+/* ---- libcurl's callbacks: sockets, time, bytes ---- */
+
+struct socket_watch {
+    struct transfers *pool;
+    struct event *event;
+};
+
+static void on_socket_ready(evutil_socket_t fd, short what, void *arg) {
+    struct socket_watch *watch = arg;
+    act(watch->pool, fd, ((what & EV_READ) != 0 ? CURL_CSELECT_IN : 0) | ((what & EV_WRITE) != 0 ? CURL_CSELECT_OUT : 0));
+}
+
+static int on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg) {
+    (void)easy;
+    struct transfers *pool = arg;
+    struct socket_watch *watch = socket_arg;
+    if (watch != NULL && watch->event != NULL) {
+        event_free(watch->event);
+        watch->event = NULL;
+    }
+    if (what == CURL_POLL_REMOVE) {
+        free(watch);
+        (void)curl_multi_assign(pool->multi, fd, NULL);
+        return 0;
+    }
+    if (watch == NULL) {
+        watch = xcalloc(1, sizeof(*watch));
+        watch->pool = pool;
+        (void)curl_multi_assign(pool->multi, fd, watch);
+    }
+    short events = (short)(((what & CURL_POLL_IN) != 0 ? EV_READ : 0) | ((what & CURL_POLL_OUT) != 0 ? EV_WRITE : 0) | EV_PERSIST);
+    watch->event = event_new(loop_event_base(pool->loop), fd, events, on_socket_ready, watch);
+    (void)event_add(watch->event, NULL);
+    return 0;
+}
+
+static int on_timeout_wanted(CURLM *multi, long timeout_ms, void *arg) {
+    (void)multi;
+    struct transfers *pool = arg;
+    if (timeout_ms < 0) {
+        timer_clear(&pool->timeout);
+    } else {
+        timer_set(&pool->timeout, timeout_ms);
+    }
+    return 0;
+}
+
+static void on_timeout(void *arg) {
+    act(arg, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static size_t on_bytes(char *bytes, size_t size, size_t count, void *arg) {
+    struct transfer *transfer = arg;
+    size_t len = size * count;
+    long status = 0;
+    if (transfer->is_cancelled) {
+        return 0;
+    }
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (transfer->on_data != NULL && status >= 200 && status < 300) {
+        if (transfer->on_data(transfer->arg, bytes, len) < 0) {
+            transfer->failure = FAILURE_REFUSED;
+            return 0;
+        }
+        return transfer->is_cancelled ? 0 : len;
+    }
+    if (len > transfer->body_bytes_max - transfer->body.len) {
+        transfer->failure = FAILURE_LIMIT;
+        return 0;
+    }
+    buffer_append(&transfer->body, bytes, len);
+    return len;
+}
+
+/* ---- a new transfer ---- */
+
+#define SET(option, value)                                                                                                         \
+    do {                                                                                                                           \
+        CURLcode result_ = curl_easy_setopt(easy, option, value);                                                                  \
+        if (result_ != CURLE_OK) {                                                                                                 \
+            return result_;                                                                                                        \
+        }                                                                                                                          \
+    } while (0)
+
+static void add_header(struct transfer *transfer, const char *line) {
+    struct curl_slist *longer = curl_slist_append(transfer->headers, line);
+    transfer->headers = longer != NULL ? longer : transfer->headers;
+}
+
+static CURLcode set_body(struct transfer *transfer, const struct transfer_request *request) {
+    CURL *easy = transfer->easy;
+    bool wants_body =
+        strcmp(request->method, "POST") == 0 || strcmp(request->method, "PUT") == 0 || strcmp(request->method, "PATCH") == 0;
+    if (strcmp(request->method, "HEAD") == 0) {
+        SET(CURLOPT_NOBODY, 1L);
+    } else if (wants_body || request->body_len != 0) {
+        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_len);
+        SET(CURLOPT_COPYPOSTFIELDS, request->body_len != 0 ? request->body : "");
+    }
+    SET(CURLOPT_CUSTOMREQUEST, request->method);
+    return CURLE_OK;
+}
+
+static CURLcode set_headers(struct transfer *transfer, const struct transfer_request *request) {
+    CURL *easy = transfer->easy;
+    bool has_content_type = false;
+    for (const char *const *line = request->headers; line != NULL && *line != NULL; line++) {
+        if (strpbrk(*line, "\r\n") != NULL) {
+            (void)snprintf(transfer->message, sizeof(transfer->message), "a header holds a line break");
+            return CURLE_BAD_FUNCTION_ARGUMENT;
+        }
+        has_content_type |= strncasecmp(*line, "Content-Type:", 13) == 0;
+        add_header(transfer, *line);
+    }
+    /* libcurl's own guesses: a form's type, and a wait of a second for "100 Continue" before bodies over 1 MiB. */
+    if (!has_content_type) {
+        add_header(transfer, "Content-Type:");
+    }
+    add_header(transfer, "Expect:");
+    SET(CURLOPT_HTTPHEADER, transfer->headers);
+    return CURLE_OK;
+}
+
+static CURLcode set_tls(CURL *easy, const struct transfer_request *request) {
+    if (request->ca_file != NULL) {
+        SET(CURLOPT_CAINFO, request->ca_file);
+        SET(CURLOPT_CAPATH, NULL); /* else the system's authorities would be trusted too */
+    }
+    SET(CURLOPT_CA_CACHE_TIMEOUT, (long)CA_CACHE_SECONDS); /* a rotated file is seen soon */
+    if (request->client_cert_file != NULL) {
+        SET(CURLOPT_SSLCERT, request->client_cert_file);
+        SET(CURLOPT_SSLKEY, request->client_key_file);
+    }
+    return CURLE_OK;
+}
+
+static CURLcode set_up(struct transfer *transfer, const struct transfer_request *request) {
+    CURL *easy = transfer->easy;
+    SET(CURLOPT_ERRORBUFFER, transfer->message);
+    SET(CURLOPT_PRIVATE, transfer);
+    SET(CURLOPT_WRITEFUNCTION, on_bytes);
+    SET(CURLOPT_WRITEDATA, transfer);
+    SET(CURLOPT_NOSIGNAL, 1L);
+    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    SET(CURLOPT_FOLLOWLOCATION, 0L); /* credentials go nowhere but where they were meant to */
+    SET(CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(CURLOPT_NOPROXY, transfer->pool->no_proxy);
+    SET(CURLOPT_TCP_KEEPALIVE, 1L); /* a watch on a machine that is gone ends */
+    SET(CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_SECONDS);
+    SET(CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_SECONDS);
+    SET(CURLOPT_USERAGENT, "davit");
+    SET(CURLOPT_CONNECTTIMEOUT_MS,
+        (long)(request->connect_timeout_ms > 0 ? request->connect_timeout_ms : CONNECT_TIMEOUT_MS_DEFAULT));
+    SET(CURLOPT_TIMEOUT_MS, (long)(request->timeout_ms > 0 ? request->timeout_ms : 0));
+    SET(CURLOPT_URL, request->url);
+    CURLcode result = set_tls(easy, request);
+    result = result == CURLE_OK ? set_body(transfer, request) : result;
+    return result == CURLE_OK ? set_headers(transfer, request) : result;
+}
+
+static void join(struct transfers *pool, struct transfer *transfer) {
+    if (transfer->early_result != CURLE_OK || curl_multi_add_handle(pool->multi, transfer->easy) != CURLM_OK) {
+        CURLcode result = transfer->early_result != CURLE_OK ? transfer->early_result : CURLE_FAILED_INIT;
+        leave(transfer);
+        finish(transfer, result);
+        return;
+    }
+    TAILQ_REMOVE(&pool->waiting, transfer, link);
+    TAILQ_INSERT_TAIL(&pool->running, transfer, link);
+    transfer->has_joined = true;
+}
+
+static void on_turn(void *arg) {
+    struct transfers *pool = arg;
+    struct transfer *at = NULL;
+    size_t count = 0;
+    TAILQ_FOREACH(at, &pool->waiting, link) {
+        count++;
+    }
+    /* What on_done of a failed one starts waits for the next turn, so that the loop stays alive. */
+    for (; count > 0 && !TAILQ_EMPTY(&pool->waiting); count--) {
+        join(pool, TAILQ_FIRST(&pool->waiting));
+    }
+    if (!TAILQ_EMPTY(&pool->waiting)) {
+        timer_set(&pool->turn, 0);
+    }
+}
+
+struct transfer *transfer_start(struct transfers *transfers, const struct transfer_request *request) {
+    struct transfer *transfer = xcalloc(1, sizeof(*transfer));
+    transfer->pool = transfers;
+    transfer->easy = curl_easy_init();
+    if (transfer->easy == NULL) {
+        abort();
+    }
+    transfer->body_bytes_max = request->body_bytes_max != 0 ? request->body_bytes_max : BODY_BYTES_MAX_DEFAULT;
+    transfer->on_data = request->on_data;
+    transfer->on_done = request->on_done;
+    transfer->arg = request->arg;
+    cleanup_free char *url = url_for_people(request->url);
+    transfer->label = xasprintf("%s %s", request->method, url);
+    transfer->early_result = set_up(transfer, request);
+    TAILQ_INSERT_TAIL(&transfers->waiting, transfer, link);
+    if (!timer_is_set(&transfers->turn)) {
+        timer_set(&transfers->turn, 0);
+    }
+    return transfer;
+}
+
+void transfer_cancel(struct transfer *transfer) {
+    if (transfer == NULL) {
+        return;
+    }
+    if (transfer->has_joined && transfer->pool->is_inside) {
+        transfer->is_cancelled = true;
+        transfer->pool->has_cancelled = true;
+        return;
+    }
+    leave(transfer);
+    transfer_free(transfer);
+}
+
+/* ---- the pool ---- */
+
+struct transfers *transfers_new(struct loop *loop) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, initialise_curl);
+    struct transfers *pool = xcalloc(1, sizeof(*pool));
+    pool->loop = loop;
+    pool->multi = curl_multi_init();
+    if (pool->multi == NULL) {
+        abort();
+    }
+    pool->no_proxy = no_proxy_list();
+    TAILQ_INIT(&pool->waiting);
+    TAILQ_INIT(&pool->running);
+    timer_init(&pool->turn, loop, on_turn, pool);
+    timer_init(&pool->timeout, loop, on_timeout, pool);
+    (void)curl_multi_setopt(pool->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wanted);
+    (void)curl_multi_setopt(pool->multi, CURLMOPT_SOCKETDATA, pool);
+    (void)curl_multi_setopt(pool->multi, CURLMOPT_TIMERFUNCTION, on_timeout_wanted);
+    (void)curl_multi_setopt(pool->multi, CURLMOPT_TIMERDATA, pool);
+    (void)curl_multi_setopt(pool->multi, CURLMOPT_MAXCONNECTS, (long)KEPT_CONNECTIONS_MAX);
+    return pool;
+}
+
+static void cancel_all(struct transfer_list *list) {
+    while (!TAILQ_EMPTY(list)) {
+        transfer_cancel(TAILQ_FIRST(list));
+    }
+}
+
+void transfers_free(struct transfers *transfers) {
+    if (transfers == NULL) {
+        return;
+    }
+    cancel_all(&transfers->waiting);
+    cancel_all(&transfers->running);
+    (void)curl_multi_cleanup(transfers->multi); /* closes kept connections, through on_socket_wanted */
+    timer_release(&transfers->turn);
+    timer_release(&transfers->timeout);
+    free(transfers->no_proxy);
+    free(transfers);
+}

@@ -1,0 +1,51 @@
+/* Outbound HTTP(S) of the control plane, by libcurl on the loop: the Kubernetes API, sidecars, engines' adapter calls, hubs, object
+ * stores. HTTP/1.1 only. Connections are kept. A transfer either collects its whole response (bounded) or streams it. */
+#ifndef DAVIT_IO_TRANSFER_H
+#define DAVIT_IO_TRANSFER_H
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "io/loop.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct transfers; /* a pool of connections on one loop */
+struct transfer;
+
+struct transfers *transfers_new(struct loop *loop);
+void transfers_free(struct transfers *transfers); /* cancels what runs, without callbacks */
+
+struct transfer_response {
+    int status;
+    const char *content_type; /* "" when absent */
+    const char *body;         /* NUL-terminated; "" when streamed */
+    size_t body_len;
+};
+
+struct transfer_request {
+    const char *method; /* "GET", "POST", "PUT", "PATCH", "DELETE" */
+    const char *url;
+    const char *const *headers; /* "Name: value", NULL at the end; NULL = none */
+    const void *body;           /* copied */
+    size_t body_len;
+    const char *ca_file;          /* PEM; NULL = the system's */
+    const char *client_cert_file; /* PEM; NULL = none */
+    const char *client_key_file;
+    int64_t connect_timeout_ms; /* 0 = 10 s */
+    int64_t timeout_ms;         /* the whole transfer; 0 = none */
+    size_t body_bytes_max;      /* of a collected response; 0 = 64 MiB; more is ERROR_LIMIT */
+    /* Set: 2xx bodies are streamed here instead of being collected. Others are collected. Returning -1 ends the transfer with
+     * ERROR_IO. */
+    int (*on_data)(void *arg, const char *bytes, size_t len);
+    /* Once, unless cancelled. err NULL: `response` holds a status of any value. err: no response (ERROR_UNAVAILABLE, ERROR_TIMEOUT,
+     * ERROR_LIMIT, ERROR_IO), the message names the URL without query and user info. The transfer is gone afterwards. */
+    void (*on_done)(void *arg, const struct transfer_response *response, const struct error *err);
+    void *arg;
+};
+
+/* Never calls back before it returns. */
+struct transfer *transfer_start(struct transfers *transfers, const struct transfer_request *request);
+void transfer_cancel(struct transfer *transfer);
+
+#endif

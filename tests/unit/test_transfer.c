@@ -1,0 +1,378 @@
+/* Outbound transfers against our own server. */
+#include "io_support.h"
+
+#include "io/transfer.h"
+
+struct world {
+    struct loop *loop;
+    struct http_server *server;
+    int port;
+    struct transfers *transfers;
+    struct http_request *held;
+    int requests;
+    int gone;
+    char peer[64];
+    char last_peer[64];
+    struct buffer seen; /* "<method> <path>?<query> <content type>\n<body>" of the last request */
+};
+
+static void on_gone(void *arg) {
+    struct world *world = arg;
+    world->gone++;
+    world->held = NULL;
+}
+
+static void handle(void *arg, struct http_request *request) {
+    struct world *world = arg;
+    const struct http_head *head = http_request_head(request);
+    const char *type = http_fields_get(&head->fields, "Content-Type");
+    size_t len = 0;
+    const char *body = http_request_body(request, &len);
+    world->requests++;
+    (void)snprintf(world->last_peer, sizeof(world->last_peer), "%s", world->peer);
+    (void)snprintf(world->peer, sizeof(world->peer), "%s", http_request_peer(request));
+    buffer_clear(&world->seen);
+    buffer_printf(&world->seen, "%s %s?%s %s\n", head->method, head->path, head->query, type != NULL ? type : "-");
+    buffer_append(&world->seen, body, len);
+    if (strcmp(head->path, "/hold") == 0 || strcmp(head->path, "/stream") == 0) {
+        world->held = request;
+        http_request_on_gone(request, on_gone, world);
+        if (strcmp(head->path, "/stream") == 0) {
+            http_stream_begin(request, 200, "application/json");
+        }
+    } else if (strcmp(head->path, "/redirect") == 0) {
+        http_reply_field(request, "Location", "/elsewhere");
+        http_reply(request, 302, NULL, NULL, 0);
+    } else if (strcmp(head->path, "/missing") == 0) {
+        http_reply(request, 404, "text/plain", "no such thing", 13);
+    } else if (strcmp(head->path, "/cut") == 0) {
+        http_stream_begin(request, 200, "text/plain");
+        (void)http_stream_write(request, "part", 4);
+        http_stream_abort(request);
+    } else {
+        http_reply(request, 200, "text/plain", "hello", 5);
+    }
+}
+
+static void world_open(struct world *world) {
+    *world = (struct world){.loop = loop_new()};
+    world->server = http_server_new(
+        &(struct http_server_options){.loop = world->loop, .body_bytes_max = 8 * 1024 * 1024, .on_request = handle, .arg = world});
+    world->port = start_server(world->server);
+    world->transfers = transfers_new(world->loop);
+}
+
+static void world_close(struct world *world) {
+    transfers_free(world->transfers);
+    http_server_free(world->server);
+    loop_free(world->loop);
+    buffer_release(&world->seen);
+}
+
+/* A transfer and what became of it. */
+struct outcome {
+    struct world *world;
+    struct transfer *transfer;
+    int done;
+    int status;
+    struct error err;
+    struct buffer body;
+    char content_type[64];
+    struct buffer streamed;
+    int refuse_after; /* pieces; 0 = never */
+    int pieces;
+    bool cancels_itself;
+    struct outcome *other; /* started or cancelled in on_done or on_data */
+    bool starts_other;
+};
+
+static void on_done(void *arg, const struct transfer_response *response, const struct error *err);
+
+static int on_data(void *arg, const char *bytes, size_t len) {
+    struct outcome *outcome = arg;
+    buffer_append(&outcome->streamed, bytes, len);
+    outcome->pieces++;
+    if (outcome->cancels_itself) {
+        transfer_cancel(outcome->transfer);
+    }
+    if (outcome->other != NULL && outcome->other->transfer != NULL) {
+        transfer_cancel(outcome->other->transfer);
+        outcome->other->transfer = NULL;
+    }
+    return outcome->pieces == outcome->refuse_after ? -1 : 0;
+}
+
+static void start(struct world *world, struct outcome *outcome, const char *path, struct transfer_request request) {
+    cleanup_free char *url = xasprintf("http://user:secret@127.0.0.1:%d%s", world->port, path);
+    request.url = request.url != NULL ? request.url : url;
+    request.method = request.method != NULL ? request.method : "GET";
+    request.on_done = on_done;
+    request.arg = outcome;
+    outcome->world = world;
+    outcome->transfer = transfer_start(world->transfers, &request);
+    assert_int_equal(outcome->done, 0);
+}
+
+static void on_done(void *arg, const struct transfer_response *response, const struct error *err) {
+    struct outcome *outcome = arg;
+    outcome->done++;
+    outcome->transfer = NULL;
+    assert_true((response == NULL) != (err == NULL));
+    if (err != NULL) {
+        outcome->err = *err;
+    } else {
+        outcome->status = response->status;
+        assert_int_equal(response->body[response->body_len], '\0');
+        buffer_append(&outcome->body, response->body, response->body_len);
+        (void)snprintf(outcome->content_type, sizeof(outcome->content_type), "%s", response->content_type);
+    }
+    if (outcome->other != NULL && outcome->starts_other) {
+        start(outcome->world, outcome->other, "/next", (struct transfer_request){0});
+    } else if (outcome->other != NULL && outcome->other->transfer != NULL) {
+        transfer_cancel(outcome->other->transfer);
+        outcome->other->transfer = NULL;
+    }
+}
+
+static void outcome_release(struct outcome *outcome) {
+    buffer_release(&outcome->body);
+    buffer_release(&outcome->streamed);
+    *outcome = (struct outcome){0};
+}
+
+static void test_collected(void **state) {
+    (void)state;
+    static const struct {
+        const char *method;
+        const char *path;
+        const char *body;
+        const char *header;
+        int status;
+        const char *seen;
+    } rows[] = {
+        {"GET", "/a?b=c", NULL, NULL, 200, "GET /a?b=c -\n"},
+        {"POST", "/a", "{}", "Content-Type: application/json", 200, "POST /a? application/json\n{}"},
+        {"POST", "/a", "x=y", NULL, 200, "POST /a? -\nx=y"},
+        {"POST", "/a", NULL, NULL, 200, "POST /a? -\n"},
+        {"PUT", "/a", "x", NULL, 200, "PUT /a? -\nx"},
+        {"PATCH", "/a", "[]", "content-type: application/json-patch+json", 200, "PATCH /a? application/json-patch+json\n[]"},
+        {"DELETE", "/a", NULL, NULL, 200, "DELETE /a? -\n"},
+        {"DELETE", "/a", "{}", NULL, 200, "DELETE /a? -\n{}"},
+        {"HEAD", "/a", NULL, NULL, 200, "HEAD /a? -\n"},
+        {"GET", "/missing", NULL, NULL, 404, "GET /missing? -\n"},
+        {"GET", "/redirect", NULL, NULL, 302, "GET /redirect? -\n"},
+    };
+    struct world world;
+    world_open(&world);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct outcome outcome = {0};
+        const char *headers[] = {rows[i].header, NULL};
+        start(&world, &outcome, rows[i].path,
+              (struct transfer_request){.method = rows[i].method,
+                                        .headers = rows[i].header != NULL ? headers : NULL,
+                                        .body = rows[i].body,
+                                        .body_len = rows[i].body != NULL ? strlen(rows[i].body) : 0});
+        RUN_UNTIL(world.loop, outcome.done == 1);
+        assert_int_equal(outcome.status, rows[i].status);
+        assert_string_equal(buffer_text(&world.seen), rows[i].seen);
+        if (rows[i].status == 200) {
+            assert_string_equal(buffer_text(&outcome.body), strcmp(rows[i].method, "HEAD") == 0 ? "" : "hello");
+            assert_string_equal(outcome.content_type, "text/plain");
+        }
+        if (i != 0) {
+            assert_string_equal(world.peer, world.last_peer); /* the connection is kept */
+        }
+        outcome_release(&outcome);
+    }
+    world_close(&world);
+}
+
+static void test_large_bodies(void **state) {
+    (void)state;
+    struct world world;
+    struct outcome outcome = {0};
+    world_open(&world);
+    cleanup_free char *body = xmalloc(5000000);
+    memset(body, 'x', 5000000);
+    start(&world, &outcome, "/a", (struct transfer_request){.method = "POST", .body = body, .body_len = 5000000});
+    free(take_pointer(body)); /* it was copied */
+    RUN_UNTIL(world.loop, outcome.done == 1);
+    assert_int_equal(world.seen.len, 5000000 + strlen("POST /a? -\n"));
+    outcome_release(&outcome);
+    start(&world, &outcome, "/a", (struct transfer_request){.body_bytes_max = 4});
+    RUN_UNTIL(world.loop, outcome.done == 1);
+    assert_int_equal(outcome.err.code, ERROR_LIMIT);
+    outcome_release(&outcome);
+    start(&world, &outcome, "/a", (struct transfer_request){.body_bytes_max = 5});
+    RUN_UNTIL(world.loop, outcome.done == 1);
+    assert_int_equal(outcome.status, 200);
+    outcome_release(&outcome);
+    world_close(&world);
+}
+
+static void test_streamed(void **state) {
+    (void)state;
+    struct world world;
+    struct outcome outcome = {0};
+    world_open(&world);
+    start(&world, &outcome, "/stream", (struct transfer_request){.on_data = on_data});
+    RUN_UNTIL(world.loop, world.held != NULL);
+    (void)http_stream_write(world.held, "one", 3);
+    RUN_UNTIL(world.loop, strcmp(buffer_text(&outcome.streamed), "one") == 0); /* as it comes */
+    (void)http_stream_write(world.held, "two", 3);
+    RUN_UNTIL(world.loop, strcmp(buffer_text(&outcome.streamed), "onetwo") == 0);
+    http_stream_end(world.held);
+    RUN_UNTIL(world.loop, outcome.done == 1);
+    assert_int_equal(outcome.status, 200);
+    assert_string_equal(buffer_text(&outcome.body), "");
+    outcome_release(&outcome);
+    /* what is not a success is collected */
+    start(&world, &outcome, "/missing", (struct transfer_request){.on_data = on_data});
+    RUN_UNTIL(world.loop, outcome.done == 1);
+    assert_string_equal(buffer_text(&outcome.streamed), "");
+    assert_string_equal(buffer_text(&outcome.body), "no such thing");
+    outcome_release(&outcome);
+    /* a receiver that refuses ends it */
+    outcome.refuse_after = 1;
+    start(&world, &outcome, "/a", (struct transfer_request){.on_data = on_data});
+    RUN_UNTIL(world.loop, outcome.done == 1);
+    assert_int_equal(outcome.err.code, ERROR_IO);
+    outcome_release(&outcome);
+    world_close(&world);
+}
+
+static void test_failures(void **state) {
+    (void)state;
+    struct world world;
+    struct outcome outcome = {0};
+    world_open(&world);
+    cleanup_free char *nobody = xasprintf("http://user:secret@127.0.0.1:%d/path?token=secret#secret", free_port());
+    const char *bad_header[] = {"A: b\r\nC: d", NULL};
+    const struct {
+        struct transfer_request request;
+        const char *path;
+        enum error_code code;
+    } rows[] = {
+        {{.url = nobody}, "", ERROR_UNAVAILABLE},
+        {{.timeout_ms = 30}, "/hold?token=secret", ERROR_TIMEOUT},
+        {{0}, "/cut?token=secret", ERROR_IO},
+        {{.url = "ftp://user:secret@127.0.0.1/?secret"}, "", ERROR_UNAVAILABLE},
+        {{.url = "http://127.0.0.1:99999/?secret"}, "", ERROR_UNAVAILABLE},
+        {{.url = ""}, "", ERROR_UNAVAILABLE},
+        {{.headers = bad_header}, "/a", ERROR_UNAVAILABLE},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        start(&world, &outcome, rows[i].path, rows[i].request);
+        RUN_UNTIL(world.loop, outcome.done == 1);
+        assert_int_equal(outcome.err.code, rows[i].code);
+        assert_null(strstr(outcome.err.message, "secret"));
+        assert_true(strncmp(outcome.err.message, "GET ", 4) == 0);
+        outcome_release(&outcome);
+    }
+    RUN_UNTIL(world.loop, world.gone == 1); /* the one that timed out */
+    world_close(&world);
+}
+
+static void test_cancel(void **state) {
+    (void)state;
+    struct world world;
+    struct outcome outcome = {0};
+    world_open(&world);
+    /* before it began */
+    start(&world, &outcome, "/a", (struct transfer_request){0});
+    transfer_cancel(outcome.transfer);
+    run_what_is_ready(world.loop);
+    assert_int_equal(world.requests, 0);
+    /* while it waits */
+    start(&world, &outcome, "/hold", (struct transfer_request){0});
+    RUN_UNTIL(world.loop, world.held != NULL);
+    transfer_cancel(outcome.transfer);
+    RUN_UNTIL(world.loop, world.gone == 1);
+    /* from its own on_data */
+    outcome.cancels_itself = true;
+    start(&world, &outcome, "/stream", (struct transfer_request){.on_data = on_data});
+    RUN_UNTIL(world.loop, world.held != NULL);
+    (void)http_stream_write(world.held, "one", 3);
+    RUN_UNTIL(world.loop, world.gone == 2);
+    assert_int_equal(outcome.pieces, 1);
+    assert_int_equal(outcome.done, 0);
+    outcome_release(&outcome);
+    world_close(&world);
+}
+
+static void test_callbacks_that_act_on_others(void **state) {
+    (void)state;
+    struct world world;
+    struct outcome first = {0};
+    struct outcome second = {0};
+    world_open(&world);
+    /* on_done cancels another */
+    first.other = &second;
+    start(&world, &second, "/hold", (struct transfer_request){0});
+    RUN_UNTIL(world.loop, world.held != NULL);
+    start(&world, &first, "/a", (struct transfer_request){0});
+    RUN_UNTIL(world.loop, first.done == 1 && world.gone == 1);
+    assert_int_equal(second.done, 0);
+    outcome_release(&first);
+    /* on_data cancels another */
+    start(&world, &second, "/hold", (struct transfer_request){0});
+    RUN_UNTIL(world.loop, world.held != NULL);
+    first.other = &second;
+    start(&world, &first, "/a", (struct transfer_request){.on_data = on_data});
+    RUN_UNTIL(world.loop, first.done == 1 && world.gone == 2);
+    assert_int_equal(second.done, 0);
+    outcome_release(&first);
+    /* on_done starts another */
+    first.other = &second;
+    first.starts_other = true;
+    start(&world, &first, "/a", (struct transfer_request){0});
+    RUN_UNTIL(world.loop, second.done == 1);
+    assert_int_equal(second.status, 200);
+    outcome_release(&first);
+    outcome_release(&second);
+    world_close(&world);
+}
+
+static void test_free_cancels(void **state) {
+    (void)state;
+    struct world world;
+    struct outcome outcomes[3] = {{0}};
+    world_open(&world);
+    start(&world, &outcomes[0], "/hold", (struct transfer_request){0});
+    RUN_UNTIL(world.loop, world.held != NULL);
+    start(&world, &outcomes[1], "/hold", (struct transfer_request){0});
+    (void)event_base_loop(loop_event_base(world.loop), EVLOOP_NONBLOCK);
+    start(&world, &outcomes[2], "/a", (struct transfer_request){0});
+    world_close(&world);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(outcomes[i].done, 0);
+    }
+}
+
+static void test_many_at_once(void **state) {
+    (void)state;
+    struct world world;
+    struct outcome outcomes[200] = {{0}};
+    world_open(&world);
+    for (size_t i = 0; i < ARRAY_LEN(outcomes); i++) {
+        start(&world, &outcomes[i], "/a", (struct transfer_request){0});
+    }
+    for (size_t i = 0; i < ARRAY_LEN(outcomes); i++) {
+        RUN_UNTIL(world.loop, outcomes[i].done == 1);
+        assert_int_equal(outcomes[i].status, 200);
+        outcome_release(&outcomes[i]);
+    }
+    world_close(&world);
+}
+
+int main(void) {
+    (void)setenv("http_proxy", "http://127.0.0.1:1", 1); /* must not matter for loopback */
+    (void)setenv("no_proxy", "example.com", 1);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_collected),    cmocka_unit_test(test_large_bodies),
+        cmocka_unit_test(test_streamed),     cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_cancel),       cmocka_unit_test(test_callbacks_that_act_on_others),
+        cmocka_unit_test(test_free_cancels), cmocka_unit_test(test_many_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
