@@ -1,0 +1,57 @@
+/* The ModelAdapter object: its schema, its rules, and its spec as a struct. Pure. */
+#ifndef DAVIT_ADAPTER_MODEL_ADAPTER_H
+#define DAVIT_ADAPTER_MODEL_ADAPTER_H
+
+#include "adapter/selector.h"
+#include "base/error.h"
+#include "base/json.h"
+
+#define REPLICAS_ALL (-1) /* spec.replicas absent: every matching pod */
+
+struct model_adapter {
+    const char *name; /* all strings are borrowed from the object */
+    const char *namespace;
+    const char *uid;
+    int64_t generation;
+    bool is_deleting;
+    const char *base_model; /* "" when absent */
+    const char *artifact_url;
+    int replicas;                    /* >= 0, or REPLICAS_ALL */
+    const char *secret_name;         /* credentialsSecretRef.name, "" when none */
+    const json_t *additional_config; /* object of strings, or NULL */
+    const char *api_key;             /* additionalConfig["api-key"], NULL when none */
+    struct selector *selector;       /* owned */
+};
+
+/* Reads an object that the API holds. ERROR_INVALID when it can never serve (no podSelector, no artifactURL, bad selector): `ret`
+ * is then filled as far as it goes (name, namespace, uid, generation, is_deleting). Release in either case. */
+int model_adapter_read(const json_t *object, struct model_adapter *ret_adapter, struct error *err) DAVIT_MUST_USE;
+void model_adapter_release(struct model_adapter *adapter);
+
+/* Paths of members that the schema does not know, such as "spec.baseModle", appended to `paths` (a JSON array of strings). */
+void model_adapter_unknown_fields(const json_t *object, json_t *paths);
+/* Removes them. */
+void model_adapter_prune(json_t *object);
+/* The rules of the schema and of CEL: types, required fields, URL scheme, non-empty selector, a name that can be a Service's
+ * (DNS-1035), replicas >= 0, a baseModel ... `old_object` is NULL on create. Appends {"reason","message","field"} for each
+ * violation (as in Status.details.causes) and returns how many. */
+int model_adapter_validate(const json_t *object, const json_t *old_object, json_t *causes) DAVIT_MUST_USE;
+
+/* Where an artifact is. */
+enum artifact_scheme {
+    ARTIFACT_PATH,
+    ARTIFACT_HUGGINGFACE,
+    ARTIFACT_S3,
+    ARTIFACT_GCS,
+    ARTIFACT_TOS,
+    ARTIFACT_HTTP,
+    ARTIFACT_UNKNOWN
+};
+/* "/x" and "file:///x" are PATH; "huggingface://" and "hf://" HUGGINGFACE; "gs://" and "gcs://" GCS. */
+enum artifact_scheme artifact_scheme_of(const char *url);
+/* Schemes that the validator accepts, for messages: "s3://, gs://, ...". */
+const char *artifact_schemes_text(void);
+/* First 16 hex digits of SHA-256 over what determines the weights (URL; later revision and digest). */
+void artifact_revision(const char *url, char ret_revision[17]);
+
+#endif

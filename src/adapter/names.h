@@ -1,0 +1,26 @@
+/* The strings of the wire: groups, labels, annotations, finalizer, container and port names (AIBrix v0.7). */
+#ifndef DAVIT_ADAPTER_NAMES_H
+#define DAVIT_ADAPTER_NAMES_H
+
+#define MODEL_ADAPTER_GROUP "model.aibrix.ai"
+#define MODEL_ADAPTER_VERSION "v1alpha1"
+#define MODEL_ADAPTER_API_VERSION MODEL_ADAPTER_GROUP "/" MODEL_ADAPTER_VERSION
+#define MODEL_ADAPTER_KIND "ModelAdapter"
+#define MODEL_ADAPTER_FINALIZER "adapter.model.aibrix.ai/finalizer"
+
+#define LABEL_MODEL_NAME                                                                                                           \
+    "model.aibrix.ai/name" /* on pods and workloads: the base model served; on an adapter's Service: its base model */
+#define LABEL_MODEL_PORT "model.aibrix.ai/port"     /* serving port of the engine */
+#define LABEL_MODEL_ENGINE "model.aibrix.ai/engine" /* "vllm", "sglang", ... */
+#define LABEL_ADAPTER_NAME "adapter.model.aibrix.ai/name"
+#define LABEL_ADAPTER_ENABLED "adapter.model.aibrix.ai/enabled"
+#define LABEL_SERVICE_NAME "kubernetes.io/service-name"
+#define LABEL_MANAGED_BY "endpointslice.kubernetes.io/managed-by"
+#define MANAGED_BY "davit-controller"
+
+#define SIDECAR_CONTAINER "aibrix-runtime"
+#define SIDECAR_PORT 8080
+#define ENGINE_PORT 8000
+#define ADDITIONAL_CONFIG_API_KEY "api-key"
+
+#endif

@@ -1,0 +1,159 @@
+/* ModelAdapter: schema, rules, pruning, and what an artifact's URL means. */
+#include "adapter/artifact_url.h"
+#include "adapter/model_adapter.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#define GOOD_SPEC "\"podSelector\":{\"matchLabels\":{\"app\":\"llm\"}},\"artifactURL\":\"/a\""
+
+static json_t *object_with(const char *name, const char *spec) {
+    char text[4096];
+    snprintf(text, sizeof(text),
+             "{\"apiVersion\":\"model.aibrix.ai/v1alpha1\",\"kind\":\"ModelAdapter\",\"metadata\":{\"name\":\"%s\"},"
+             "\"spec\":{%s}}",
+             name, spec);
+    json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(object);
+    return object;
+}
+
+static void test_rules(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        const char *spec;
+        const char *field; /* NULL: accepted */
+    } cases[] = {
+        {"sql", GOOD_SPEC, NULL},
+        {"sql", GOOD_SPEC ",\"replicas\":0,\"baseModel\":\"a/b\",\"additionalConfig\":{\"api-key\":\"k\"}", NULL},
+        {"sql", "\"podSelector\":{\"matchLabels\":{\"app\":\"llm\"}},\"artifactURL\":\"hf://o/r\"", NULL},
+        {"sql", "\"podSelector\":{\"matchLabels\":{\"app\":\"llm\"}},\"artifactURL\":\"ftp://o/r\"", "spec.artifactURL"},
+        {"sql", "\"podSelector\":{\"matchLabels\":{\"app\":\"llm\"}},\"artifactURL\":\"s3://\"", "spec.artifactURL"},
+        {"sql", "\"podSelector\":{\"matchLabels\":{\"app\":\"llm\"}},\"artifactURL\":\"/a b\"", "spec.artifactURL"},
+        {"sql", "\"podSelector\":{\"matchLabels\":{\"app\":\"llm\"}},\"artifactURL\":\"\"", "spec.artifactURL"},
+        {"sql", "\"podSelector\":{\"matchLabels\":{\"app\":\"llm\"}},\"artifactURL\":5", "spec.artifactURL"},
+        {"sql", "\"podSelector\":{\"matchLabels\":{\"app\":\"llm\"}}", "spec.artifactURL"},
+        {"sql", "\"podSelector\":{},\"artifactURL\":\"/a\"", "spec.podSelector"},
+        {"sql", "\"artifactURL\":\"/a\"", "spec.podSelector"},
+        {"sql", "\"podSelector\":{\"matchExpressions\":[{\"key\":\"a\",\"operator\":\"Is\"}]},\"artifactURL\":\"/a\"",
+         "spec.podSelector"},
+        {"sql", GOOD_SPEC ",\"replicas\":-1", "spec.replicas"},
+        {"sql", GOOD_SPEC ",\"replicas\":\"1\"", "spec.replicas"},
+        {"sql", GOOD_SPEC ",\"replicas\":3000000000", "spec.replicas"},
+        {"sql", GOOD_SPEC ",\"additionalConfig\":{\"a\":1}", "spec.additionalConfig.a"},
+        {"sql.v2", GOOD_SPEC, "metadata.name"},
+        {"9sql", GOOD_SPEC, "metadata.name"},
+        {"SQL", GOOD_SPEC, "metadata.name"},
+        {"sql-", GOOD_SPEC, "metadata.name"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        json_t *object = object_with(cases[i].name, cases[i].spec);
+        json_t *causes = json_array();
+        int count = model_adapter_validate(object, NULL, causes);
+        const char *field = json_string_value(json_object_get(json_array_get(causes, 0), "field"));
+        if (count != (cases[i].field != NULL) || (field != NULL && strcmp(field, cases[i].field) != 0)) {
+            fail_msg("case %zu (%s): %d causes, first about %s", i, cases[i].spec, count, field != NULL ? field : "nothing");
+        }
+        json_decref(causes);
+        json_decref(object);
+    }
+}
+
+static void test_update_of_old_fault(void **state) {
+    (void)state;
+    json_t *object = object_with("sql", "\"podSelector\":{},\"artifactURL\":\"ftp://x/y\"");
+    json_t *causes = json_array();
+    assert_int_equal(model_adapter_validate(object, object, causes), 0); /* a finalizer can still be removed */
+    json_t *changed = object_with("sql", "\"podSelector\":{},\"artifactURL\":\"ftp://x/z\"");
+    assert_int_equal(model_adapter_validate(changed, object, causes), 1);
+    json_decref(changed);
+    json_decref(causes);
+    json_decref(object);
+}
+
+static void test_unknown_fields(void **state) {
+    (void)state;
+    json_t *object = object_with("sql", GOOD_SPEC ",\"baseModle\":\"x\",\"credentialsSecretRef\":{\"name\":\"s\",\"key\":\"k\"}");
+    json_t *paths = json_array();
+    model_adapter_unknown_fields(object, paths);
+    assert_int_equal(json_array_size(paths), 2);
+    assert_string_equal(json_string_value(json_array_get(paths, 0)), "spec.baseModle");
+    assert_string_equal(json_string_value(json_array_get(paths, 1)), "spec.credentialsSecretRef.key");
+    json_array_clear(paths);
+    model_adapter_prune(object);
+    model_adapter_unknown_fields(object, paths);
+    assert_int_equal(json_array_size(paths), 0);
+    assert_string_equal(json_string_at(object, "spec.credentialsSecretRef.name", ""), "s");
+    json_decref(paths);
+    json_decref(object);
+}
+
+static void test_read(void **state) {
+    (void)state;
+    json_t *object = object_with("sql", GOOD_SPEC ",\"additionalConfig\":{\"api-key\":\"k\"}");
+    struct model_adapter adapter;
+    struct error err = {0};
+    assert_int_equal(model_adapter_read(object, &adapter, &err), 0);
+    assert_int_equal(adapter.replicas, REPLICAS_ALL);
+    assert_string_equal(adapter.api_key, "k");
+    assert_string_equal(adapter.secret_name, "");
+    model_adapter_release(&adapter);
+    json_decref(object);
+    object = json_loads("{\"metadata\":{\"name\":\"x\"}}", 0, NULL);
+    assert_int_equal(model_adapter_read(object, &adapter, &err), -1);
+    assert_string_equal(adapter.name, "x");
+    assert_int_equal(err.code, ERROR_INVALID);
+    model_adapter_release(&adapter);
+    json_decref(object);
+}
+
+static void test_artifact_urls(void **state) {
+    (void)state;
+    static const struct {
+        const char *url;
+        enum artifact_scheme scheme;
+        const char *engine_path; /* NULL: refused in direct mode */
+    } cases[] = {
+        {"/models/a", ARTIFACT_PATH, "/models/a"},
+        {"file:///models/a", ARTIFACT_PATH, "/models/a"},
+        {"file://host/a", ARTIFACT_UNKNOWN, NULL},
+        {"huggingface://org/repo", ARTIFACT_HUGGINGFACE, "org/repo"},
+        {"hf://org/repo", ARTIFACT_HUGGINGFACE, "org/repo"},
+        {"huggingface://", ARTIFACT_HUGGINGFACE, NULL},
+        {"s3://b/k", ARTIFACT_S3, NULL},
+        {"gs://b/k", ARTIFACT_GCS, NULL},
+        {"gcs://b/k", ARTIFACT_GCS, NULL},
+        {"tos://b/k", ARTIFACT_TOS, NULL},
+        {"https://h/k", ARTIFACT_HTTP, NULL},
+        {"org/repo", ARTIFACT_UNKNOWN, NULL},
+        {"", ARTIFACT_UNKNOWN, NULL},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const char *path = NULL;
+        struct error err = {0};
+        int result = artifact_engine_path(cases[i].url, &path, &err);
+        assert_int_equal(artifact_scheme_of(cases[i].url), cases[i].scheme);
+        assert_int_equal(result, cases[i].engine_path != NULL ? 0 : -1);
+        if (cases[i].engine_path != NULL) {
+            assert_string_equal(path, cases[i].engine_path);
+        }
+    }
+    char a[17], b[17];
+    artifact_revision("/a", a);
+    artifact_revision("/b", b);
+    assert_int_equal(strlen(a), 16);
+    assert_string_not_equal(a, b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rules), cmocka_unit_test(test_update_of_old_fault), cmocka_unit_test(test_unknown_fields),
+        cmocka_unit_test(test_read),  cmocka_unit_test(test_artifact_urls),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
