@@ -1,0 +1,95 @@
+/* How engines and the sidecar talk: requests out, answers classified. Pure: who sends the bytes is somebody else's job.
+ *
+ * Sources: vLLM 0.6 to 0.32 (entrypoints/serve/lora, recorded answers), SGLang (http_server, io_struct), aibrix_runtime 0.8. Exact
+ * statuses differ between versions, so answers are classified by status class and by the constant parts of messages. */
+#ifndef DAVIT_DIALECT_DIALECT_H
+#define DAVIT_DIALECT_DIALECT_H
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/json.h"
+
+enum dialect {
+    DIALECT_VLLM, /* also Davit's engine, and any engine that is not known */
+    DIALECT_SGLANG,
+    DIALECT_SIDECAR, /* aibrix_runtime's API, ours or the reference's */
+};
+
+struct dialect_request {
+    const char *method; /* "GET" or "POST" */
+    const char *path;   /* static */
+    char *body;         /* JSON, NULL for GET; the caller frees it with dialect_request_release */
+};
+void dialect_request_release(struct dialect_request *request);
+
+struct dialect_load {
+    const char *name;
+    const char *path;                /* vLLM, SGLang: what the engine is to open */
+    const char *artifact_url;        /* sidecar */
+    const json_t *credentials;       /* sidecar; object of strings or NULL */
+    const json_t *additional_config; /* sidecar; object of strings or NULL */
+};
+
+void dialect_list(enum dialect dialect, struct dialect_request *ret_request);
+void dialect_load(enum dialect dialect, const struct dialect_load *load, struct dialect_request *ret_request);
+void dialect_unload(enum dialect dialect, const char *name, struct dialect_request *ret_request);
+
+enum dialect_outcome {
+    DIALECT_DONE,           /* loaded, or unloaded */
+    DIALECT_ALREADY_LOADED, /* load: the name is taken; look at the list to see by what */
+    DIALECT_NOT_LOADED,     /* unload: there is no such adapter, which is what was wanted */
+    DIALECT_BUSY,           /* not now: 429, 503 with Retry-After, capacity that may come free */
+    DIALECT_UNREACHABLE,    /* 502, 503, 504 or no answer: state unknown, look at the list */
+    DIALECT_UNAUTHORIZED,   /* 401, 403: the key is missing or wrong */
+    DIALECT_DISABLED,       /* the engine does not do run-time LoRA as it was started */
+    DIALECT_PERMANENT,      /* will not work until the object or the artifact changes */
+    DIALECT_FAILED,         /* anything else: try again later */
+};
+
+struct dialect_answer {
+    enum dialect_outcome outcome;
+    char message[512]; /* the engine's own words, extracted from any of its error shapes; "" when it succeeded */
+};
+
+void dialect_classify_load(enum dialect dialect, int status, const char *body, size_t len, struct dialect_answer *ret_answer);
+void dialect_classify_unload(enum dialect dialect, int status, const char *body, size_t len, struct dialect_answer *ret_answer);
+const char *dialect_outcome_name(enum dialect_outcome outcome); /* CamelCase, for reasons: "EngineUnreachable", ... */
+
+struct dialect_model {
+    char *id;
+    char *root;   /* "" when absent */
+    char *parent; /* NULL for a base model */
+};
+struct dialect_models {
+    struct dialect_model *items;
+    size_t count; /* at most 100,000 */
+};
+/* Reads the answer of a list. ERROR_INVALID when it is not one. */
+int dialect_parse_models(const char *body, size_t len, struct dialect_models *ret_models, struct error *err) DAVIT_MUST_USE;
+void dialect_models_release(struct dialect_models *models);
+
+/* The message in any error body: {"error":{"message"}}, {"error":"..."}, {"message"}, {"detail"}, {"error_message"}, or the raw
+ * text (cut). */
+void dialect_error_message(const char *body, size_t len, char *ret_message, size_t room);
+
+/* ---- the proof: a one-token completion with logprobs ---- */
+
+/* `model`: the adapter's name, or a base model's. For SGLang an adapter is asked for as base:adapter. `prompt` is the caller's. */
+void dialect_prove(enum dialect dialect, const char *base_model, const char *adapter, const char *prompt,
+                   struct dialect_request *ret_request);
+
+struct dialect_proof {
+    char model[256];   /* what the answer says answered */
+    int logprob_count; /* 0 when the engine gave none */
+    struct {
+        char token[64];
+        double logprob;
+    } logprobs[20]; /* the first token's alternatives, as given */
+};
+/* Reads a 200 answer; ERROR_INVALID when no token was generated. */
+int dialect_parse_proof(const char *body, size_t len, struct dialect_proof *ret_proof, struct error *err) DAVIT_MUST_USE;
+/* Whether two proofs show different distributions: another set of tokens, or a logprob that differs by more than 1e-6. False when
+ * either has none. */
+bool dialect_proofs_differ(const struct dialect_proof *a, const struct dialect_proof *b);
+
+#endif

@@ -1,0 +1,272 @@
+/* Dialects: the requests that are sent, and the exact answers recorded from vLLM 0.32, aibrix_runtime 0.8 and SGLang's sources. */
+#include "dialect/dialect.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+static void test_requests(void **state) {
+    (void)state;
+    json_t *secret = json_pack("{s:s}", "token", "t");
+    struct dialect_load load = {.name = "sql", .path = "/a/sql", .artifact_url = "s3://b/sql", .credentials = secret};
+    static const struct {
+        enum dialect dialect;
+        const char *load_path, *load_body, *unload_path, *unload_body;
+    } cases[] = {
+        {DIALECT_VLLM, "/v1/load_lora_adapter", "{\"lora_name\":\"sql\",\"lora_path\":\"/a/sql\"}", "/v1/unload_lora_adapter",
+         "{\"lora_name\":\"sql\"}"},
+        {DIALECT_SGLANG, "/load_lora_adapter", "{\"lora_name\":\"sql\",\"lora_path\":\"/a/sql\"}", "/unload_lora_adapter",
+         "{\"lora_name\":\"sql\"}"},
+        {DIALECT_SIDECAR, "/v1/lora_adapter/load",
+         "{\"lora_name\":\"sql\",\"artifact_url\":\"s3://b/sql\",\"credentials\":{\"token\":\"t\"}}", "/v1/lora_adapter/unload",
+         "{\"lora_name\":\"sql\",\"cleanup_local\":true}"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct dialect_request request;
+        dialect_load(cases[i].dialect, &load, &request);
+        assert_string_equal(request.method, "POST");
+        assert_string_equal(request.path, cases[i].load_path);
+        assert_string_equal(request.body, cases[i].load_body);
+        dialect_request_release(&request);
+        dialect_unload(cases[i].dialect, "sql", &request);
+        assert_string_equal(request.path, cases[i].unload_path);
+        assert_string_equal(request.body, cases[i].unload_body);
+        dialect_request_release(&request);
+        dialect_list(cases[i].dialect, &request);
+        assert_string_equal(request.method, "GET");
+        assert_string_equal(request.path, "/v1/models");
+        dialect_request_release(&request);
+    }
+    json_decref(secret);
+    static const struct {
+        enum dialect dialect;
+        const char *adapter, *model;
+    } proofs[] = {{DIALECT_VLLM, "sql", "\"sql\""},
+                  {DIALECT_VLLM, NULL, "\"base\""},
+                  {DIALECT_SGLANG, "sql", "\"base:sql\""},
+                  {DIALECT_SGLANG, NULL, "\"base\""}};
+    for (size_t i = 0; i < ARRAY_LEN(proofs); i++) {
+        struct dialect_request request;
+        dialect_prove(proofs[i].dialect, "base", proofs[i].adapter, "p\"q", &request);
+        cleanup_free char *start = xasprintf("{\"model\":%s,\"prompt\":\"p\\\"q\",\"max_tokens\":1,", proofs[i].model);
+        assert_memory_equal(request.body, start, strlen(start));
+        dialect_request_release(&request);
+    }
+}
+
+#define V DIALECT_VLLM
+#define S DIALECT_SIDECAR
+#define G DIALECT_SGLANG
+
+static const struct answer_case {
+    enum dialect dialect;
+    int status;
+    const char *body;
+    enum dialect_outcome outcome;
+    const char *says; /* part of the message */
+} load_cases[] = {
+    {V, 200, "Success: LoRA adapter 'sql' added successfully.", DIALECT_DONE, ""},
+    {V, 201, "", DIALECT_DONE, ""},
+    {V, 400,
+     "{\"error\":{\"message\":\"The lora adapter 'sql' has already been loaded. If you want to load the adapter in place, set "
+     "'load_inplace' to True.\",\"type\":\"InvalidUserInput\",\"param\":null,\"code\":400}}",
+     DIALECT_ALREADY_LOADED, "already been loaded"},
+    {V, 400, "{\"object\":\"error\",\"message\":\"The lora adapter 'sql' has already beenloaded.\",\"code\":400}",
+     DIALECT_ALREADY_LOADED, "already"},
+    {V, 404,
+     "{\"error\":{\"message\":\"Loading lora nope failed: No adapter found for "
+     "/adapters/none\",\"type\":\"NotFoundError\",\"param\":null,\"code\":404}}",
+     DIALECT_PERMANENT, "No adapter found"},
+    {V, 500,
+     "{\"error\":{\"message\":\"Call to add_lora method failed: Worker failed with error 'LoRA rank 64 is greater than "
+     "max_lora_rank 16.', please check the stack trace above for the root "
+     "cause\",\"type\":\"InternalServerError\",\"param\":null,\"code\":500}}",
+     DIALECT_PERMANENT, "rank 64"},
+    {V, 400,
+     "{\"error\":{\"message\":\"LoRA rank 64 is greater than max_lora_rank 16.\",\"type\":\"BadRequestError\",\"code\":400}}",
+     DIALECT_PERMANENT, "rank 64"},
+    {V, 500,
+     "{\"error\":{\"message\":\"Call to add_lora method failed: Worker failed with error 'vLLM does not yet support "
+     "DoRA.'\",\"code\":500}}",
+     DIALECT_PERMANENT, "DoRA"},
+    {V, 500, "{\"error\":{\"message\":\"Worker failed with error 'Adapter bias is not supported.'\",\"code\":500}}",
+     DIALECT_PERMANENT, "bias"},
+    {V, 500,
+     "{\"error\":{\"message\":\"Worker failed with error '/adapters-bad/noweights doesn't contain tensors'\",\"code\":500}}",
+     DIALECT_PERMANENT, "tensors"},
+    {V, 500,
+     "{\"error\":{\"message\":\"Worker failed with error 'Error while deserializing header: incomplete metadata, file not fully "
+     "covered'\",\"code\":500}}",
+     DIALECT_PERMANENT, "header"},
+    {V, 500, "{\"error\":{\"message\":\"Worker failed with error 'Missing required configuration fields: {'r'}'\",\"code\":500}}",
+     DIALECT_PERMANENT, "{'r'}"},
+    {V, 500, "{\"error\":{\"message\":\"CUDA out of memory\",\"code\":500}}", DIALECT_FAILED, "CUDA"},
+    {V, 400,
+     "{\"error\":{\"message\":\"The lora adapter 'smollm2' conflicts with a served base "
+     "model.\",\"type\":\"InvalidUserInput\",\"code\":400}}",
+     DIALECT_PERMANENT, "conflicts"},
+    {V, 404, "{\"detail\":\"Not Found\"}", DIALECT_DISABLED, "Not Found"},
+    {V, 405, "{\"detail\":\"Method Not Allowed\"}", DIALECT_DISABLED, ""},
+    {V, 401, "{\"error\":\"Unauthorized\"}", DIALECT_UNAUTHORIZED, "Unauthorized"},
+    {V, 429, "{\"error\":{\"message\":\"too many\"}}", DIALECT_BUSY, ""},
+    {V, 503, "", DIALECT_UNREACHABLE, "503"},
+    {V, 503, "{\"error\":{\"message\":\"engine busy\"}}", DIALECT_BUSY, "busy"},
+    {V, 502, "<html>Bad Gateway</html>", DIALECT_UNREACHABLE, "Bad Gateway"},
+    {V, 0, "", DIALECT_UNREACHABLE, "no answer"},
+    {V, 500, "", DIALECT_FAILED, "500"},
+    {V, 500, "\xff\xfe\x01", DIALECT_FAILED, "\xef\xbf\xbd"},
+    {S, 200, "{\"status\":\"success\",\"message\":\"Successfully loaded adapter N from URL\"}", DIALECT_DONE, ""},
+    {S, 400,
+     "{\"object\":\"error\",\"message\":\"Failed to load LoRA adapter 'sc1': {\\\"error\\\":{\\\"message\\\":\\\"The lora adapter "
+     "'sc1' has already been loaded. If\\\"}}\",\"type\":\"ServerError\",\"param\":null,\"code\":400}",
+     DIALECT_ALREADY_LOADED, "already"},
+    {S, 404,
+     "{\"object\":\"error\",\"message\":\"LoRA path '/nope' not found\",\"type\":\"NotFoundError\",\"param\":null,\"code\":404}",
+     DIALECT_PERMANENT, "/nope"},
+    {S, 500,
+     "{\"object\":\"error\",\"message\":\"Unexpected error loading LoRA adapter "
+     "'sc3'\",\"type\":\"ServerError\",\"param\":null,\"code\":500}",
+     DIALECT_FAILED, "Unexpected"},
+    {S, 422, "{\"detail\":[{\"type\":\"missing\",\"loc\":[\"body\"],\"msg\":\"Field required\",\"input\":{}}]}", DIALECT_PERMANENT,
+     "Field required"},
+    {S, 500, "{\"error\":\"Failed to load adapter: Unsupported URL scheme: ftp. Supported schemes: s3, gcs\"}", DIALECT_PERMANENT,
+     "ftp"},
+    {S, 500, "{\"error\":\"Artifact not found: HTTP resource not found: http://h/none\"}", DIALECT_PERMANENT, "Artifact"},
+    {S, 501, "{\"error\":\"scheme s3 is not done yet\"}", DIALECT_PERMANENT, "s3"},
+    {S, 409, "{\"error\":\"conflict\"}", DIALECT_ALREADY_LOADED, ""},
+    {G, 200, "{\"success\":true,\"error_message\":null,\"loaded_adapters\":{}}", DIALECT_DONE, ""},
+    {G, 400, "{\"success\":false,\"error_message\":\"LoRA with name sql already exists. Loaded LoRAs: dict_keys(['sql'])\"}",
+     DIALECT_ALREADY_LOADED, "already exists"},
+    {G, 200, "{\"success\":false,\"error_message\":\"LoRA with name sql already exists.\"}", DIALECT_ALREADY_LOADED,
+     "already exists"},
+    {G, 400, "{\"success\":false,\"error_message\":\"LoRA is not enabled. Please set `--enable-lora` to enable LoRA.\"}",
+     DIALECT_DISABLED, "not enabled"},
+    {G, 400, "{\"success\":false,\"error_message\":\"Didn't find any LoRA adapters when trying to evict LRU LoRA adapter.\"}",
+     DIALECT_BUSY, "evict"},
+    {G, 400, "{\"success\":false,\"error_message\":\"something else\"}", DIALECT_FAILED, "something"},
+    {G, 500, "assertion", DIALECT_FAILED, "assertion"},
+};
+
+static const struct answer_case unload_cases[] = {
+    {V, 200, "Success: LoRA adapter 'json' removed successfully.", DIALECT_DONE, ""},
+    {V, 404, "{\"error\":{\"message\":\"The lora adapter 'ghost' cannot be found.\",\"type\":\"NotFoundError\",\"code\":404}}",
+     DIALECT_NOT_LOADED, "ghost"},
+    {V, 400, "{\"object\":\"error\",\"message\":\"The lora adapter 'ghost' cannot be found.\",\"type\":\"InvalidUserInput\"}",
+     DIALECT_NOT_LOADED, ""},
+    {V, 404, "{\"detail\":\"Not Found\"}", DIALECT_DISABLED, ""},
+    {V, 500, "{\"error\":{\"message\":\"Failed to remove lora adapter 'x' from the engine.\"}}", DIALECT_FAILED, "remove"},
+    {V, 401, "{\"error\":\"Unauthorized\"}", DIALECT_UNAUTHORIZED, ""},
+    {V, 400, "{\"error\":{\"message\":\"?\"}}", DIALECT_FAILED, "?"},
+    {V, 0, "", DIALECT_UNREACHABLE, ""},
+    {S, 200, "{\"status\":\"success\",\"message\":\"Successfully unloaded adapter ghost\"}", DIALECT_DONE, ""},
+    {S, 404, "{\"object\":\"error\",\"message\":\"LoRA adapter 'ghost' not found\",\"type\":\"NotFoundError\"}", DIALECT_NOT_LOADED,
+     ""},
+    {G, 400, "{\"success\":false,\"error_message\":\"LoRA with name x does not exist. Loaded LoRAs: \"}", DIALECT_NOT_LOADED, ""},
+};
+
+static void check_cases(const struct answer_case *cases, size_t count,
+                        void (*classify)(enum dialect, int, const char *, size_t, struct dialect_answer *)) {
+    for (size_t i = 0; i < count; i++) {
+        struct dialect_answer answer;
+        classify(cases[i].dialect, cases[i].status, cases[i].body, strlen(cases[i].body), &answer);
+        if (answer.outcome != cases[i].outcome || strstr(answer.message, cases[i].says) == NULL) {
+            fail_msg("%d %s: expected %s, got %s \"%s\"", cases[i].status, cases[i].body, dialect_outcome_name(cases[i].outcome),
+                     dialect_outcome_name(answer.outcome), answer.message);
+        }
+        assert_true((answer.outcome == DIALECT_DONE) == (answer.message[0] == '\0'));
+    }
+}
+
+static void test_load_answers(void **state) {
+    (void)state;
+    check_cases(load_cases, ARRAY_LEN(load_cases), dialect_classify_load);
+}
+
+static void test_unload_answers(void **state) {
+    (void)state;
+    check_cases(unload_cases, ARRAY_LEN(unload_cases), dialect_classify_unload);
+}
+
+static void test_long_message_is_cut_between_characters(void **state) {
+    (void)state;
+    char body[4000];
+    memset(body, 'a', sizeof(body));
+    for (size_t i = 1; i + 1 < sizeof(body); i += 2) {
+        memcpy(body + i, "\xc3\xa9", 2);
+    }
+    for (size_t room = 2; room < 40; room++) {
+        char message[64];
+        dialect_error_message(body, sizeof(body) - 1, message, room);
+        json_t *text = json_string(message); /* NULL when it is not UTF-8 */
+        assert_non_null(text);
+        json_decref(text);
+    }
+}
+
+static void test_models(void **state) {
+    (void)state;
+    static const char body[] =
+        "{\"object\":\"list\",\"data\":[{\"id\":\"smollm2\",\"root\":\"/models/smollm2\",\"parent\":null,\"max_model_len\":1024},"
+        "{\"id\":\"sql\",\"root\":\"/adapters/sql\",\"parent\":\"smollm2\",\"max_model_len\":null},"
+        "{\"id\":\"alias\",\"max_model_len\":1024},{\"id\":\"rust\"}]}";
+    struct dialect_models models;
+    struct error err = {0};
+    assert_int_equal(dialect_parse_models(body, strlen(body), &models, &err), 0);
+    assert_int_equal(models.count, 4);
+    assert_null(models.items[0].parent);
+    assert_string_equal(models.items[1].parent, "smollm2");
+    assert_string_equal(models.items[1].root, "/adapters/sql");
+    assert_null(models.items[2].parent);
+    assert_string_equal(models.items[3].parent, "");
+    assert_string_equal(models.items[3].root, "");
+    dialect_models_release(&models);
+    static const char *const bad[] = {"", "[]", "{}", "{\"data\":{}}", "{\"data\":[{}]}", "{\"data\":[{\"id\":1}]}", "nonsense"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        assert_int_equal(dialect_parse_models(bad[i], strlen(bad[i]), &models, &err), -1);
+    }
+}
+
+#define COMPLETION(model, logprobs)                                                                                                \
+    "{\"model\":\"" model "\",\"choices\":[{\"index\":0,\"text\":\"-\",\"logprobs\":" logprobs                                     \
+    "}],\"usage\":{\"completion_tokens\":1}}"
+
+static void test_proofs(void **state) {
+    (void)state;
+    static const char a[] =
+        COMPLETION("sql", "{\"token_logprobs\":[-0.8],\"tokens\":[\"-\"],\"top_logprobs\":[{\"-\":-0.8,\",\":-2.4}]}");
+    static const char same[] = COMPLETION("base", "{\"tokens\":[\"-\"],\"top_logprobs\":[{\",\":-2.4,\"-\":-0.8000000001}]}");
+    static const char other[] = COMPLETION("base", "{\"tokens\":[\"-\"],\"top_logprobs\":[{\"-\":-0.8001,\",\":-2.4}]}");
+    static const char tokens[] = COMPLETION("base", "{\"tokens\":[\"-\"],\"top_logprobs\":[{\"-\":-0.8,\"x\":-2.4}]}");
+    static const char none[] = COMPLETION("base", "null");
+    static const struct {
+        const char *body;
+        bool differs;
+    } cases[] = {{same, false}, {other, true}, {tokens, true}, {none, false}};
+    struct dialect_proof first;
+    struct error err = {0};
+    assert_int_equal(dialect_parse_proof(a, strlen(a), &first, &err), 0);
+    assert_string_equal(first.model, "sql");
+    assert_int_equal(first.logprob_count, 2);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct dialect_proof second;
+        assert_int_equal(dialect_parse_proof(cases[i].body, strlen(cases[i].body), &second, &err), 0);
+        assert_int_equal(dialect_proofs_differ(&first, &second), cases[i].differs);
+    }
+    static const char *const bad[] = {"", "{}", "{\"choices\":[]}", "{\"choices\":[{\"text\":\"\"}]}",
+                                      "{\"error\":{\"message\":\"x\"}}"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        assert_int_equal(dialect_parse_proof(bad[i], strlen(bad[i]), &first, &err), -1);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_requests),       cmocka_unit_test(test_load_answers),
+        cmocka_unit_test(test_unload_answers), cmocka_unit_test(test_long_message_is_cut_between_characters),
+        cmocka_unit_test(test_models),         cmocka_unit_test(test_proofs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
