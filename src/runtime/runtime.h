@@ -1,0 +1,22 @@
+/* The sidecar's process: one loop, one service, an orderly end. */
+#ifndef DAVIT_RUNTIME_RUNTIME_H
+#define DAVIT_RUNTIME_RUNTIME_H
+
+#include "base/error.h"
+
+#include <stdint.h>
+
+struct runtime_options {
+    const char *address;   /* numeric */
+    int port;              /* 0 = a free one */
+    const char *port_file; /* NULL = none; gets the port once it serves */
+    const char *engine;    /* "vllm", "sglang"; others are talked to as vLLM, with a warning */
+    const char *endpoint;  /* "http://127.0.0.1:8000" */
+    int64_t drain_ms;
+};
+
+/* Runs until SIGTERM or SIGINT: /ready says no, it goes on accepting for one second, then finishes what runs. A second signal ends
+ * it at once. */
+int runtime_run(const struct runtime_options *options, struct error *err) DAVIT_MUST_USE;
+
+#endif
