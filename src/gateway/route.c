@@ -1,0 +1,101 @@
+#include "gateway/route.h"
+
+#include "base/alloc.h"
+
+#include <string.h>
+
+static uint64_t hash_name(const char *name) {
+    uint64_t hash = 1469598103934665603U; /* FNV-1a */
+    for (; *name != '\0'; name++) {
+        hash = (hash ^ (unsigned char)*name) * 1099511628211U;
+    }
+    return hash ^ (hash >> 32);
+}
+
+static size_t find_slot(const struct route_snapshot *snapshot, const char *name) {
+    size_t mask = snapshot->slot_count - 1;
+    size_t slot = hash_name(name) & mask;
+    while (snapshot->slots[slot] != 0 && strcmp(snapshot->models[snapshot->slots[slot] - 1]->name, name) != 0) {
+        slot = (slot + 1) & mask;
+    }
+    return slot;
+}
+
+const struct route_model *route_find(const struct route_snapshot *snapshot, const char *name) {
+    uint32_t at = snapshot->slots[find_slot(snapshot, name)];
+    return at != 0 ? snapshot->models[at - 1] : NULL;
+}
+
+struct route_snapshot *route_snapshot_new(struct route_model **models, size_t count, unsigned endpoint_ids) {
+    struct route_snapshot *snapshot = xcalloc(1, sizeof(*snapshot));
+    atomic_init(&snapshot->refs, 1);
+    snapshot->models = models;
+    snapshot->count = count;
+    snapshot->endpoint_ids = endpoint_ids;
+    snapshot->slot_count = 16;
+    while (snapshot->slot_count < count * 2) {
+        snapshot->slot_count *= 2;
+    }
+    snapshot->slots = xcalloc(snapshot->slot_count, sizeof(*snapshot->slots));
+    for (size_t i = 0; i < count; i++) {
+        snapshot->slots[find_slot(snapshot, models[i]->name)] = (uint32_t)i + 1;
+    }
+    return snapshot;
+}
+
+struct route_snapshot *route_snapshot_ref(struct route_snapshot *snapshot) {
+    atomic_fetch_add_explicit(&snapshot->refs, 1, memory_order_relaxed);
+    return snapshot;
+}
+
+void route_snapshot_unref(struct route_snapshot *snapshot) {
+    if (snapshot == NULL || atomic_fetch_sub_explicit(&snapshot->refs, 1, memory_order_acq_rel) != 1) {
+        return;
+    }
+    for (size_t i = 0; i < snapshot->count; i++) {
+        route_model_unref(snapshot->models[i]);
+    }
+    free(snapshot->models);
+    free(snapshot->slots);
+    free(snapshot);
+}
+
+struct route_model *route_model_new(const char *name, size_t endpoint_room) {
+    struct route_model *model = xcalloc(1, sizeof(*model) + endpoint_room * sizeof(model->endpoints[0]));
+    atomic_init(&model->refs, 1);
+    model->name = xstrdup(name);
+    return model;
+}
+
+struct route_model *route_model_ref(struct route_model *model) {
+    atomic_fetch_add_explicit(&model->refs, 1, memory_order_relaxed);
+    return model;
+}
+
+void route_model_unref(struct route_model *model) {
+    if (model == NULL || atomic_fetch_sub_explicit(&model->refs, 1, memory_order_acq_rel) != 1) {
+        return;
+    }
+    for (size_t i = 0; i < model->endpoint_count; i++) {
+        route_endpoint_unref(model->endpoints[i]);
+    }
+    free(model->name);
+    free(model->root);
+    free(model->parent);
+    free(model);
+}
+
+struct route_endpoint *route_endpoint_ref(struct route_endpoint *endpoint) {
+    atomic_fetch_add_explicit(&endpoint->refs, 1, memory_order_relaxed);
+    return endpoint;
+}
+
+void route_endpoint_unref(struct route_endpoint *endpoint) {
+    if (atomic_fetch_sub_explicit(&endpoint->refs, 1, memory_order_acq_rel) != 1) {
+        return;
+    }
+    free(endpoint->host);
+    free(endpoint->pod);
+    free(endpoint->base);
+    free(endpoint);
+}

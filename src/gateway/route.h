@@ -1,0 +1,62 @@
+/* A route snapshot: which names can be asked for, and which endpoints answer them. Immutable and reference counted; loops on any
+ * thread hold one each and swap it for a newer one. gateway/route_table.h builds them.
+ *
+ * Names. A base model is the label model.aibrix.ai/name of pods, an adapter the name of a ModelAdapter. Names are global at the
+ * gateway, because a request carries nothing else, so of equal names one wins, always the same: a base model before an adapter
+ * (engines answer such a name with the base, too), then the adapter of the first namespace in byte order. The others are hidden
+ * until it is gone. */
+#ifndef DAVIT_GATEWAY_ROUTE_H
+#define DAVIT_GATEWAY_ROUTE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* An engine's address. One object per (host, port) however many models it answers. */
+struct route_endpoint {
+    atomic_uint refs;
+    unsigned id; /* dense and small: index into a loop's load counters. May be given out again once nobody holds the endpoint */
+    char *host;  /* numeric address */
+    int port;
+    char *pod;      /* name, "" when unknown */
+    char *base;     /* base model of the pod, "" when unknown */
+    bool is_sglang; /* wants adapters as base:adapter, and answers a bare adapter name with the base */
+};
+
+struct route_model {
+    atomic_uint refs;
+    char *name;
+    bool is_adapter;
+    char *root;   /* where it comes from, without user info and query; the name for a base model */
+    char *parent; /* base model of an adapter, "" when unknown; NULL for a base model */
+    int64_t created_s;
+    size_t endpoint_count; /* may be 0: known, and nobody to answer now */
+    struct route_endpoint *endpoints[];
+};
+
+struct route_snapshot {
+    atomic_uint refs;
+    unsigned endpoint_ids; /* ids of endpoints are below this */
+    size_t count;
+    struct route_model **models; /* base models, then adapters, each in byte order of names */
+    size_t slot_count;
+    uint32_t *slots; /* index into models + 1, by hash of the name */
+};
+
+/* NULL when nothing has this name. Borrowed from the snapshot. */
+const struct route_model *route_find(const struct route_snapshot *snapshot, const char *name);
+
+/* Any thread. */
+struct route_snapshot *route_snapshot_ref(struct route_snapshot *snapshot);
+void route_snapshot_unref(struct route_snapshot *snapshot); /* NULL is fine */
+
+/* For the builder. `models` are taken over, as are their references. */
+struct route_snapshot *route_snapshot_new(struct route_model **models, size_t count, unsigned endpoint_ids);
+struct route_model *route_model_new(const char *name, size_t endpoint_room);
+struct route_model *route_model_ref(struct route_model *model);
+void route_model_unref(struct route_model *model);
+struct route_endpoint *route_endpoint_ref(struct route_endpoint *endpoint);
+void route_endpoint_unref(struct route_endpoint *endpoint);
+
+#endif

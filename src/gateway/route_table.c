@@ -1,0 +1,505 @@
+#include "gateway/route_table.h"
+
+#include "adapter/names.h"
+#include "base/map.h"
+#include "gateway/route_read.h"
+
+#include <string.h>
+#include <sys/queue.h>
+
+struct pod_record {
+    struct route_pod facts;
+    char *key; /* "namespace/name" */
+    const char *name;
+    bool is_gone;
+    TAILQ_ENTRY(pod_record) in_gone;
+};
+
+struct slice_record {
+    struct route_slice facts;
+    struct adapter_record *adapter;
+    LIST_ENTRY(slice_record) in_adapter;
+};
+
+/* A ModelAdapter, or only the slices under its name while it is not (or no longer) there. */
+struct adapter_record {
+    struct route_adapter facts;
+    char *key;
+    char *namespace;
+    const char *name;
+    bool exists;
+    LIST_HEAD(slice_list, slice_record) slices;
+    struct route_model *model; /* as of the last build; NULL = to be made anew */
+};
+
+struct route_table {
+    struct map pods;                        /* "namespace/name" -> pod_record */
+    struct map pods_by_ip;                  /* borrowed */
+    TAILQ_HEAD(gone_list, pod_record) gone; /* oldest first */
+    size_t gone_count;
+    struct map slices;               /* "namespace/name" -> slice_record */
+    struct map adapters;             /* "namespace/name" -> adapter_record */
+    struct adapter_record **by_name; /* those that exist, in order of (name, namespace) */
+    size_t by_name_count;
+    size_t by_name_room;
+    struct map bases; /* name -> route_model, as of the last change of a pod */
+    bool pods_changed;
+    struct map endpoints; /* "address port" -> route_endpoint, a reference each */
+    unsigned *free_ids;
+    size_t free_count;
+    size_t free_room;
+    unsigned next_id;
+};
+
+struct route_table *route_table_new(void) {
+    struct route_table *table = xcalloc(1, sizeof(*table));
+    TAILQ_INIT(&table->gone);
+    table->pods_changed = true;
+    return table;
+}
+
+static char *make_key(const char *namespace, const char *name) {
+    return xasprintf("%s/%s", namespace, name);
+}
+
+/* ---- pods ---- */
+
+static void forget_address(struct route_table *table, const struct pod_record *pod) {
+    if (map_get(&table->pods_by_ip, pod->facts.ip) == pod) {
+        map_remove(&table->pods_by_ip, pod->facts.ip);
+    }
+}
+
+/* Pods on the host's network share an address: one that can be asked is preferred. */
+static void note_address(struct route_table *table, struct pod_record *pod) {
+    const struct pod_record *other = map_get(&table->pods_by_ip, pod->facts.ip);
+    if (pod->facts.ip[0] != '\0' && (other == NULL || pod->facts.is_routable || !other->facts.is_routable)) {
+        map_set(&table->pods_by_ip, pod->facts.ip, pod);
+    }
+}
+
+static void drop_pod(struct route_table *table, struct pod_record *pod) {
+    forget_address(table, pod);
+    map_remove(&table->pods, pod->key);
+    route_pod_release(&pod->facts);
+    free(pod->key);
+    free(pod);
+}
+
+static bool mark_gone(struct route_table *table, struct pod_record *pod) {
+    if (pod == NULL || pod->is_gone) {
+        return false;
+    }
+    pod->is_gone = true;
+    pod->facts.is_routable = false;
+    TAILQ_INSERT_TAIL(&table->gone, pod, in_gone);
+    if (++table->gone_count > ROUTE_GONE_PODS_MAX) {
+        struct pod_record *oldest = TAILQ_FIRST(&table->gone);
+        TAILQ_REMOVE(&table->gone, oldest, in_gone);
+        table->gone_count--;
+        drop_pod(table, oldest);
+    }
+    table->pods_changed = true;
+    return true;
+}
+
+bool route_table_set_pod(struct route_table *table, const char *namespace, const char *name, const json_t *object) {
+    cleanup_free char *key = make_key(namespace, name);
+    struct pod_record *pod = map_get(&table->pods, key);
+    if (object == NULL) {
+        return mark_gone(table, pod);
+    }
+    struct route_pod facts;
+    route_pod_read(object, &facts);
+    if (pod == NULL) {
+        pod = xcalloc(1, sizeof(*pod));
+        pod->key = take_pointer(key);
+        pod->name = strchr(pod->key, '/') + 1;
+        map_set(&table->pods, pod->key, pod);
+    } else if (!pod->is_gone && route_pod_equal(&pod->facts, &facts)) {
+        route_pod_release(&facts);
+        return false;
+    } else {
+        forget_address(table, pod);
+        route_pod_release(&pod->facts);
+    }
+    if (pod->is_gone) {
+        pod->is_gone = false;
+        TAILQ_REMOVE(&table->gone, pod, in_gone);
+        table->gone_count--;
+    }
+    pod->facts = facts;
+    note_address(table, pod);
+    table->pods_changed = true;
+    return true;
+}
+
+/* ---- adapters ---- */
+
+static int compare_records(const struct adapter_record *a, const struct adapter_record *b) {
+    int order = strcmp(a->name, b->name);
+    return order != 0 ? order : strcmp(a->namespace, b->namespace);
+}
+
+/* Where the record is, or belongs, in by_name. */
+static size_t find_by_name(const struct route_table *table, const struct adapter_record *adapter) {
+    size_t low = 0;
+    for (size_t high = table->by_name_count; low < high;) {
+        size_t middle = low + (high - low) / 2;
+        if (compare_records(table->by_name[middle], adapter) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+static void insert_by_name(struct route_table *table, struct adapter_record *adapter) {
+    if (table->by_name_count == table->by_name_room) {
+        table->by_name_room = table->by_name_room * 2 + 16;
+        table->by_name = xrealloc(table->by_name, table->by_name_room * sizeof(struct adapter_record *));
+    }
+    size_t at = find_by_name(table, adapter);
+    memmove(table->by_name + at + 1, table->by_name + at, (table->by_name_count - at) * sizeof(struct adapter_record *));
+    table->by_name[at] = adapter;
+    table->by_name_count++;
+}
+
+static void remove_by_name(struct route_table *table, const struct adapter_record *adapter) {
+    size_t at = find_by_name(table, adapter);
+    table->by_name_count--;
+    memmove(table->by_name + at, table->by_name + at + 1, (table->by_name_count - at) * sizeof(struct adapter_record *));
+}
+
+static void adapter_is_dirty(struct adapter_record *adapter) {
+    route_model_unref(take_pointer(adapter->model));
+}
+
+static struct adapter_record *get_adapter(struct route_table *table, const char *namespace, const char *name) {
+    cleanup_free char *key = make_key(namespace, name);
+    struct adapter_record *adapter = map_get(&table->adapters, key);
+    if (adapter == NULL) {
+        adapter = xcalloc(1, sizeof(*adapter));
+        adapter->key = take_pointer(key);
+        adapter->namespace = xstrdup(namespace);
+        adapter->name = strchr(adapter->key, '/') + 1;
+        LIST_INIT(&adapter->slices);
+        map_set(&table->adapters, adapter->key, adapter);
+    }
+    return adapter;
+}
+
+static void drop_adapter_if_empty(struct route_table *table, struct adapter_record *adapter) {
+    if (adapter->exists || !LIST_EMPTY(&adapter->slices)) {
+        return;
+    }
+    map_remove(&table->adapters, adapter->key);
+    adapter_is_dirty(adapter);
+    free(adapter->key);
+    free(adapter->namespace);
+    free(adapter);
+}
+
+bool route_table_set_adapter(struct route_table *table, const char *namespace, const char *name, const json_t *object) {
+    struct adapter_record *adapter = get_adapter(table, namespace, name);
+    struct route_adapter facts = {0};
+    if (object != NULL) {
+        route_adapter_read(object, &facts);
+        if (adapter->exists && route_adapter_equal(&adapter->facts, &facts)) {
+            route_adapter_release(&facts);
+            return false;
+        }
+    } else if (!adapter->exists) {
+        drop_adapter_if_empty(table, adapter);
+        return false;
+    }
+    adapter_is_dirty(adapter);
+    route_adapter_release(&adapter->facts);
+    if (object == NULL) {
+        remove_by_name(table, adapter);
+        adapter->exists = false;
+        drop_adapter_if_empty(table, adapter);
+        return true;
+    }
+    adapter->facts = facts;
+    if (!adapter->exists) {
+        insert_by_name(table, adapter);
+        adapter->exists = true;
+    }
+    return true;
+}
+
+/* ---- slices ---- */
+
+static void drop_slice(struct route_table *table, struct slice_record *slice) {
+    struct adapter_record *adapter = slice->adapter;
+    LIST_REMOVE(slice, in_adapter);
+    adapter_is_dirty(adapter);
+    drop_adapter_if_empty(table, adapter);
+    route_slice_release(&slice->facts);
+    free(slice);
+}
+
+bool route_table_set_slice(struct route_table *table, const char *namespace, const char *name, const json_t *object) {
+    cleanup_free char *key = make_key(namespace, name);
+    struct slice_record *slice = map_get(&table->slices, key);
+    struct route_slice facts = {0};
+    if (object != NULL) {
+        route_slice_read(object, &facts);
+    }
+    /* Slices of ordinary Services are none of ours. */
+    bool is_wanted = object != NULL && facts.owner_uid[0] != '\0' && facts.service[0] != '\0';
+    if (slice != NULL && is_wanted && route_slice_equal(&slice->facts, &facts)) {
+        route_slice_release(&facts);
+        return false;
+    }
+    bool changed = slice != NULL || is_wanted;
+    if (slice != NULL) {
+        map_remove(&table->slices, key);
+        drop_slice(table, slice);
+    }
+    if (!is_wanted) {
+        route_slice_release(&facts);
+        return changed;
+    }
+    slice = xcalloc(1, sizeof(*slice));
+    slice->facts = facts;
+    slice->adapter = get_adapter(table, namespace, facts.service);
+    LIST_INSERT_HEAD(&slice->adapter->slices, slice, in_adapter);
+    map_set(&table->slices, key, slice);
+    adapter_is_dirty(slice->adapter);
+    return changed;
+}
+
+/* ---- building ---- */
+
+static unsigned take_id(struct route_table *table) {
+    return table->free_count > 0 ? table->free_ids[--table->free_count] : table->next_id++;
+}
+
+static void give_id_back(struct route_table *table, unsigned id) {
+    if (table->free_count == table->free_room) {
+        table->free_room = table->free_room * 2 + 16;
+        table->free_ids = xrealloc(table->free_ids, table->free_room * sizeof(*table->free_ids));
+    }
+    table->free_ids[table->free_count++] = id;
+}
+
+/* A reference to the endpoint at an address. What is known of its pod may have changed: then it is a new object under the same id.
+ */
+static struct route_endpoint *get_endpoint(struct route_table *table, const char *host, int port, const struct pod_record *pod) {
+    cleanup_free char *key = xasprintf("%s %d", host, port);
+    const char *pod_name = pod != NULL ? pod->name : "";
+    const char *base = pod != NULL ? pod->facts.model : "";
+    bool is_sglang = pod != NULL && pod->facts.is_sglang;
+    struct route_endpoint *endpoint = map_get(&table->endpoints, key);
+    if (endpoint != NULL && endpoint->is_sglang == is_sglang && strcmp(endpoint->pod, pod_name) == 0 &&
+        strcmp(endpoint->base, base) == 0) {
+        return route_endpoint_ref(endpoint);
+    }
+    struct route_endpoint *fresh = xcalloc(1, sizeof(*fresh));
+    atomic_init(&fresh->refs, 2); /* the table's and the caller's */
+    fresh->id = endpoint != NULL ? endpoint->id : take_id(table);
+    fresh->host = xstrdup(host);
+    fresh->port = port;
+    fresh->pod = xstrdup(pod_name);
+    fresh->base = xstrdup(base);
+    fresh->is_sglang = is_sglang;
+    map_set(&table->endpoints, key, fresh);
+    if (endpoint != NULL) {
+        route_endpoint_unref(endpoint);
+    }
+    return fresh;
+}
+
+static void sweep_endpoints(struct route_table *table) {
+    size_t at = 0;
+    for (struct map_entry *entry; (entry = map_next(&table->endpoints, &at)) != NULL;) {
+        struct route_endpoint *endpoint = entry->value;
+        if (atomic_load_explicit(&endpoint->refs, memory_order_acquire) == 1) {
+            give_id_back(table, endpoint->id);
+            map_remove(&table->endpoints, entry->key);
+            route_endpoint_unref(endpoint);
+        }
+    }
+}
+
+static void add_endpoint(struct route_model *model, struct route_endpoint *endpoint) {
+    for (size_t i = 0; i < model->endpoint_count; i++) {
+        if (model->endpoints[i] == endpoint) { /* two slices may name one pod */
+            route_endpoint_unref(endpoint);
+            return;
+        }
+    }
+    model->endpoints[model->endpoint_count++] = endpoint;
+}
+
+static void release_bases(struct route_table *table) {
+    size_t at = 0;
+    for (struct map_entry *entry; (entry = map_next(&table->bases, &at)) != NULL;) {
+        route_model_unref(entry->value);
+    }
+    map_release(&table->bases);
+}
+
+/* How many pods each base model has, so that its endpoints get their room at once. */
+static void count_bases(const struct route_table *table, struct map *counts) {
+    size_t at = 0;
+    for (struct map_entry *entry; (entry = map_next(&table->pods, &at)) != NULL;) {
+        const struct pod_record *pod = entry->value;
+        if (!pod->is_gone && pod->facts.model[0] != '\0') {
+            uintptr_t count = (uintptr_t)map_get(counts, pod->facts.model);
+            map_set(counts, pod->facts.model, (void *)(count + 1));
+        }
+    }
+}
+
+static void rebuild_bases(struct route_table *table) {
+    release_bases(table);
+    struct map counts = MAP_INIT;
+    count_bases(table, &counts);
+    size_t at = 0;
+    for (struct map_entry *entry; (entry = map_next(&counts, &at)) != NULL;) {
+        struct route_model *model = route_model_new(entry->key, (uintptr_t)entry->value);
+        model->root = xstrdup(entry->key);
+        map_set(&table->bases, entry->key, model);
+    }
+    map_release(&counts);
+    at = 0;
+    for (struct map_entry *entry; (entry = map_next(&table->pods, &at)) != NULL;) {
+        const struct pod_record *pod = entry->value;
+        struct route_model *model = pod->is_gone ? NULL : map_get(&table->bases, pod->facts.model);
+        if (model == NULL) {
+            continue;
+        }
+        if (model->created_s == 0 || pod->facts.created_s < model->created_s) {
+            model->created_s = pod->facts.created_s;
+        }
+        if (pod->facts.is_routable) {
+            add_endpoint(model, get_endpoint(table, pod->facts.ip, pod->facts.port, pod));
+        }
+    }
+}
+
+static const struct pod_record *find_pod(const struct route_table *table, const char *namespace,
+                                         const struct slice_endpoint *endpoint) {
+    if (endpoint->pod[0] == '\0') {
+        return map_get(&table->pods_by_ip, endpoint->ip);
+    }
+    cleanup_free char *key = make_key(namespace, endpoint->pod);
+    return map_get(&table->pods, key);
+}
+
+static void add_slice(struct route_table *table, const struct adapter_record *adapter, const struct slice_record *slice,
+                      struct route_model *model) {
+    for (size_t i = 0; i < slice->facts.count; i++) {
+        const struct slice_endpoint *endpoint = &slice->facts.endpoints[i];
+        const struct pod_record *pod = find_pod(table, adapter->namespace, endpoint);
+        if (pod != NULL && (!pod->facts.is_routable || strcmp(pod->facts.ip, endpoint->ip) != 0)) {
+            continue;
+        }
+        int port = slice->facts.port != 0 ? slice->facts.port : pod != NULL ? pod->facts.port : ENGINE_PORT;
+        add_endpoint(model, get_endpoint(table, endpoint->ip, port, pod));
+    }
+}
+
+static struct route_model *build_adapter(struct route_table *table, const struct adapter_record *adapter) {
+    size_t room = 0;
+    const struct slice_record *slice;
+    LIST_FOREACH(slice, &adapter->slices, in_adapter) {
+        room += slice->facts.count;
+    }
+    struct route_model *model = route_model_new(adapter->name, room);
+    model->is_adapter = true;
+    model->root = xstrdup(adapter->facts.root);
+    model->created_s = adapter->facts.created_s;
+    LIST_FOREACH(slice, &adapter->slices, in_adapter) {
+        if (strcmp(slice->facts.owner_uid, adapter->facts.uid) == 0) {
+            add_slice(table, adapter, slice, model);
+        }
+    }
+    const char *parent = model->endpoint_count > 0 ? model->endpoints[0]->base : "";
+    model->parent = xstrdup(adapter->facts.base[0] != '\0' ? adapter->facts.base : parent);
+    return model;
+}
+
+static int compare_models(const void *a, const void *b) {
+    return strcmp((*(struct route_model *const *)a)->name, (*(struct route_model *const *)b)->name);
+}
+
+static void refresh_after_pods(struct route_table *table) {
+    rebuild_bases(table);
+    for (size_t i = 0; i < table->by_name_count; i++) {
+        adapter_is_dirty(table->by_name[i]);
+    }
+    table->pods_changed = false;
+}
+
+struct route_snapshot *route_table_build(struct route_table *table) {
+    bool pods_changed = table->pods_changed;
+    if (pods_changed) {
+        refresh_after_pods(table);
+    }
+    struct route_model **models = xcalloc(table->bases.count + table->by_name_count + 1, sizeof(struct route_model *));
+    size_t count = 0;
+    size_t at = 0;
+    for (struct map_entry *entry; (entry = map_next(&table->bases, &at)) != NULL;) {
+        models[count++] = route_model_ref(entry->value);
+    }
+    qsort(models, count, sizeof(struct route_model *), compare_models);
+    const char *previous = "";
+    for (size_t i = 0; i < table->by_name_count; i++) {
+        struct adapter_record *adapter = table->by_name[i];
+        bool is_hidden = strcmp(adapter->name, previous) == 0 || map_get(&table->bases, adapter->name) != NULL;
+        previous = adapter->name;
+        if (is_hidden) {
+            continue;
+        }
+        if (adapter->model == NULL) {
+            adapter->model = build_adapter(table, adapter);
+        }
+        models[count++] = route_model_ref(adapter->model);
+    }
+    if (pods_changed) {
+        sweep_endpoints(table);
+    }
+    return route_snapshot_new(models, count, table->next_id);
+}
+
+/* ---- the end ---- */
+
+void route_table_free(struct route_table *table) {
+    if (table == NULL) {
+        return;
+    }
+    size_t at = 0;
+    struct map_entry *entry;
+    while ((entry = map_next(&table->slices, &at)) != NULL) {
+        drop_slice(table, entry->value);
+    }
+    at = 0;
+    while ((entry = map_next(&table->adapters, &at)) != NULL) {
+        struct adapter_record *adapter = entry->value;
+        route_adapter_release(&adapter->facts);
+        adapter->exists = false;
+        drop_adapter_if_empty(table, adapter);
+    }
+    at = 0;
+    while ((entry = map_next(&table->pods, &at)) != NULL) {
+        drop_pod(table, entry->value);
+    }
+    release_bases(table);
+    at = 0;
+    while ((entry = map_next(&table->endpoints, &at)) != NULL) {
+        route_endpoint_unref(entry->value);
+    }
+    map_release(&table->slices);
+    map_release(&table->adapters);
+    map_release(&table->pods);
+    map_release(&table->pods_by_ip);
+    map_release(&table->endpoints);
+    free(table->by_name);
+    free(table->free_ids);
+    free(table);
+}
