@@ -1,0 +1,159 @@
+/* POST /v1/load_lora_adapter and /v1/unload_lora_adapter, as vLLM 0.32 answers them. */
+#include "engine/api/api_internal.h"
+
+#include <string.h>
+
+#define ADAPTER_NAME_BYTES_MAX 253
+
+struct adapter_request {
+    const char *name;
+    const char *path;
+    bool in_place;
+};
+
+static const struct field_spec load_fields[] = {
+    {"lora_name", FIELD_STRING, offsetof(struct adapter_request, name), true},
+    {"lora_path", FIELD_STRING, offsetof(struct adapter_request, path), true},
+    {"load_inplace", FIELD_BOOL, offsetof(struct adapter_request, in_place), false},
+    {NULL, FIELD_ANY, 0, false},
+};
+static const struct field_spec unload_fields[] = {
+    {"lora_name", FIELD_STRING, offsetof(struct adapter_request, name), true},
+    {NULL, FIELD_ANY, 0, false},
+};
+
+/* A request that waits for the adapter thread. */
+struct pending {
+    struct http_request *http; /* NULL once the client has gone: the work is done all the same */
+    bool is_unload;
+    char *name;
+    char *path;
+};
+
+static void pending_free(struct pending *pending) {
+    free(pending->name);
+    free(pending->path);
+    free(pending);
+}
+
+static void pending_dropped(void *arg) {
+    pending_free(arg);
+}
+
+static void on_client_gone(void *arg) {
+    struct pending *pending = arg;
+    pending->http = NULL;
+}
+
+static void reply_result(struct pending *pending, const struct error *err) {
+    if (err == NULL) {
+        cleanup_free char *text =
+            xasprintf("Success: LoRA adapter '%s' %s successfully.", pending->name, pending->is_unload ? "removed" : "added");
+        http_reply(pending->http, 200, NULL, text, strlen(text));
+        return;
+    }
+    struct api_error error = {0};
+    if (pending->is_unload) {
+        (void)api_error_from_unload(&error, err, pending->name);
+    } else {
+        (void)api_error_from_load(&error, err, pending->name, pending->path);
+    }
+    api_reply_error(pending->http, &error);
+    api_error_release(&error);
+}
+
+static void on_done(void *arg, const struct error *err) {
+    struct pending *pending = arg;
+    if (pending->http != NULL) {
+        reply_result(pending, err);
+    }
+    pending_free(pending);
+}
+
+static void submit(struct api *api, struct http_request *http, const struct adapter_request *request, bool is_unload) {
+    struct pending *pending = xcalloc(1, sizeof(*pending));
+    pending->http = http;
+    pending->is_unload = is_unload;
+    pending->name = xstrdup(request->name);
+    pending->path = request->path != NULL ? xstrdup(request->path) : NULL;
+    struct adapter_job job = {
+        .is_unload = is_unload,
+        .in_place = request->in_place,
+        .name = pending->name,
+        .path = pending->path,
+        .on_done = on_done,
+        .arg = pending,
+    };
+    struct error err = {0};
+    if (adapter_thread_submit(api->adapter_thread, &job, &err) < 0) {
+        on_done(pending, &err);
+        return;
+    }
+    http_request_on_gone(http, on_client_gone, pending);
+}
+
+static int read_request(const json_t *document, const struct field_spec *table, struct adapter_request *request,
+                        struct api_error *error) {
+    struct schema_errors errors = {0};
+    fields_read(document, table, request, &errors);
+    int result = schema_errors_finish(&errors, error);
+    schema_errors_release(&errors);
+    return result;
+}
+
+static int check_load(const struct api *api, const struct adapter_request *request, struct api_error *error) {
+    if (*request->name == '\0' || *request->path == '\0') {
+        return api_error_set(error, 400, "InvalidUserInput", NULL, "Both 'lora_name' and 'lora_path' must be provided.");
+    }
+    size_t len = strlen(request->name);
+    if (len > ADAPTER_NAME_BYTES_MAX) {
+        return api_error_set(error, 400, "InvalidUserInput", "lora_name", "'lora_name' has %zu bytes, at most %d are allowed.", len,
+                             ADAPTER_NAME_BYTES_MAX);
+    }
+    if (api_is_served_name(api, request->name)) { /* vLLM accepts it, and the base model answers in its place */
+        return api_error_set(error, 400, "InvalidUserInput", "lora_name",
+                             "The lora adapter name '%s' conflicts with a served base model.", request->name);
+    }
+    return 0;
+}
+
+void api_load_adapter(struct api *api, struct http_request *http) {
+    cleanup_json json_t *document = api_take_document(http);
+    if (document == NULL) {
+        return;
+    }
+    struct adapter_request request = {0};
+    struct api_error error = {0};
+    if (read_request(document, load_fields, &request, &error) < 0 || check_load(api, &request, &error) < 0) {
+        api_reply_error(http, &error);
+        api_error_release(&error);
+        return;
+    }
+    submit(api, http, &request, false);
+}
+
+void api_unload_adapter(struct api *api, struct http_request *http) {
+    cleanup_json json_t *document = api_take_document(http);
+    if (document == NULL) {
+        return;
+    }
+    struct adapter_request request = {0};
+    struct api_error error = {0};
+    int result = read_request(document, unload_fields, &request, &error);
+    if (result == 0 && *request.name == '\0') {
+        result = api_error_set(&error, 400, "InvalidUserInput", NULL, "'lora_name' needs to be provided to unload a LoRA adapter.");
+    }
+    if (result < 0) {
+        api_reply_error(http, &error);
+        api_error_release(&error);
+        return;
+    }
+    submit(api, http, &request, true);
+}
+
+void api_free_adapter_thread(struct api *api) {
+    if (api->adapter_thread != NULL) {
+        adapter_thread_free(api->adapter_thread, pending_dropped);
+        api->adapter_thread = NULL;
+    }
+}
