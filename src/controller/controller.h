@@ -1,0 +1,34 @@
+/* The controller: keeps engines, Services, EndpointSlices and the status of ModelAdapters as the objects say (design.md 5).
+ *
+ *   watch caches, polls of pods -> world.c -> plan.c (pure) -> act.c (engines), write.c (API)
+ *
+ * controller_run() owns its loop and returns when it is told to stop by SIGTERM or SIGINT. */
+#ifndef DAVIT_CONTROLLER_CONTROLLER_H
+#define DAVIT_CONTROLLER_CONTROLLER_H
+
+#include "adapter/placement.h"
+#include "base/error.h"
+#include "controller/plan.h"
+
+struct controller_options {
+    const char *kubeconfig; /* NULL = see kube/config.h */
+    const char *namespace;  /* NULL = all */
+    bool enable_sidecar;
+    enum proof_mode proof;
+    enum placement_policy policy;
+    int64_t poll_period_ms;
+    const char *metrics_address; /* "host:port", ":port", "0" or "" = none */
+    const char *health_address;
+    int calls_max; /* of the Kubernetes API at once */
+};
+
+int controller_run(const struct controller_options *options, struct error *err) DAVIT_MUST_USE;
+
+/* Makes the adapter due now, or after a while. */
+struct controller;
+void controller_wake(struct controller *controller, const char *key, int64_t delay_ms);
+/* A pod has become free: the next adapter that waits for it is looked at. */
+struct pod;
+void controller_pod_is_free(struct controller *controller, struct pod *pod);
+
+#endif

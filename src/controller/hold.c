@@ -1,0 +1,257 @@
+#include "controller/hold.h"
+
+#include "adapter/artifact_url.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#define RETRY_FIRST_MS 1000
+#define RETRY_LAST_MS 60000
+#define RETRY_BUSY_LAST_MS 8000
+/* What the object or the artifact has to change for is looked at again all the same: a file may have appeared where it was missed.
+ */
+#define RETRY_PERMANENT_MS 300000
+
+struct hold *hold_new(void) {
+    struct hold *hold = xcalloc(1, sizeof(*hold));
+    hold->load_ms = -1;
+    return hold;
+}
+
+void hold_free(struct hold *hold) {
+    if (hold != NULL) {
+        free(hold->start);
+        free(hold->root);
+        free(hold);
+    }
+}
+
+static void set_revision(char out[REVISION_BYTES], const char *revision) {
+    snprintf(out, REVISION_BYTES, "%s", revision);
+}
+
+static void set_state(struct hold *hold, enum hold_state state) {
+    hold->state = state;
+    hold->is_proved = false;
+    hold->is_recalled = hold->is_recalled && state == HOLD_LOADED;
+    hold->effect = hold->is_recalled ? hold->effect : EFFECT_UNKNOWN;
+    if (state != HOLD_LOADED) {
+        free(hold->root);
+        hold->root = NULL;
+    }
+}
+
+void hold_forgive(struct hold *hold) {
+    hold->failures = 0;
+    hold->retry_at_ms = 0;
+    hold->reason = NULL;
+    hold->message[0] = '\0';
+}
+
+void hold_meet(struct hold *hold, const char *start) {
+    if (hold->start != NULL && strcmp(hold->start, start) == 0) {
+        return;
+    }
+    if (hold->start != NULL) { /* what was recalled survives the first meeting */
+        set_state(hold, HOLD_NONE);
+        hold->load_ms = -1;
+        hold->is_rolled = false;
+        hold->running = HOLD_IDLE; /* what was asked of the engine before is void */
+        hold_forgive(hold);
+    }
+    free(hold->start);
+    hold->start = xstrdup(start);
+}
+
+void hold_recall(struct hold *hold, const char *revision, bool was_serving, int64_t load_ms, enum hold_effect effect) {
+    hold->state = HOLD_MAYBE;
+    hold->is_recalled = was_serving;
+    hold->load_ms = load_ms;
+    hold->effect = was_serving ? effect : EFFECT_UNKNOWN;
+    set_revision(hold->revision, revision);
+}
+
+/* ---- whose is what is listed ---- */
+
+enum relation { RELATION_OURS, RELATION_OLD, RELATION_UNKNOWN, RELATION_FOREIGN };
+
+static bool is_same_path(const char *a, const char *b) {
+    size_t a_len = strlen(a), b_len = strlen(b);
+    while (a_len > 1 && a[a_len - 1] == '/') {
+        a_len--;
+    }
+    while (b_len > 1 && b[b_len - 1] == '/') {
+        b_len--;
+    }
+    return a_len == b_len && memcmp(a, b, a_len) == 0;
+}
+
+/* "<anything>/<name>/<16 hex digits>[/...]": our runtime's cache. Borrows the digits, NULL when the root has another form. */
+static const char *cached_revision(const char *root, const char *name) {
+    cleanup_free char *part = xasprintf("/%s/", name);
+    const char *at = strstr(root, part);
+    if (at == NULL) {
+        return NULL;
+    }
+    at += strlen(part);
+    size_t len = strspn(at, "0123456789abcdef");
+    return len == REVISION_BYTES - 1 && (at[len] == '\0' || at[len] == '/') ? at : NULL;
+}
+
+static enum relation relation_of(const struct hold_target *target, const char *root) {
+    const char *path = NULL;
+    const char *revision = target->uses_sidecar ? cached_revision(root, target->name) : NULL;
+    if (root[0] == '\0') {
+        return RELATION_UNKNOWN;
+    }
+    if (revision != NULL) {
+        return strncmp(revision, target->revision, REVISION_BYTES - 1) == 0 ? RELATION_OURS : RELATION_OLD;
+    }
+    if (artifact_engine_path(target->artifact_url, &path, NULL) == 0 && is_same_path(path, root)) {
+        return RELATION_OURS;
+    }
+    /* Where the reference's sidecar puts what it fetches says the name only. */
+    cleanup_free char *fetched = xasprintf("/tmp/aibrix/adapters/%s", target->name);
+    if (target->uses_sidecar && strncmp(root, fetched, strlen(fetched)) == 0) {
+        return RELATION_UNKNOWN;
+    }
+    return target->uses_sidecar && artifact_local_path(target->artifact_url) == NULL ? RELATION_UNKNOWN : RELATION_FOREIGN;
+}
+
+static void conflict(struct hold *hold, const struct hold_target *target, const struct hold_listing *listing) {
+    set_state(hold, HOLD_CONFLICT);
+    hold->reason = "Conflict";
+    if (listing->is_base) {
+        snprintf(hold->message, sizeof(hold->message), "the engine serves a base model named \"%s\"", target->name);
+    } else {
+        snprintf(hold->message, sizeof(hold->message), "the engine already has an adapter \"%s\" with root %.200s, expected %.200s",
+                 target->name, listing->root, target->artifact_url);
+    }
+}
+
+static void adopt(struct hold *hold, const char *revision, const char *root) {
+    hold->is_recalled = hold->is_recalled && strcmp(revision, hold->revision) == 0;
+    set_state(hold, HOLD_LOADED);
+    if (revision != hold->revision) {
+        set_revision(hold->revision, revision);
+    }
+    hold->root = xstrdup(root);
+    hold_forgive(hold);
+}
+
+static void observe_listed(struct hold *hold, const struct hold_target *target, const struct hold_listing *listing) {
+    if (hold->state == HOLD_LOADED && (hold->root == NULL || strcmp(hold->root, listing->root) == 0)) {
+        if (hold->root == NULL) {
+            hold->root = xstrdup(listing->root); /* the engine took our load: this is how it writes our path */
+        }
+        return;
+    }
+    enum relation relation = relation_of(target, listing->root);
+    bool is_recalled = hold->state == HOLD_MAYBE;
+    if (relation == RELATION_OURS) {
+        adopt(hold, target->revision, listing->root);
+    } else if (listing->is_base) {
+        conflict(hold, target, listing);
+    } else if (relation == RELATION_OLD) {
+        adopt(hold, "", listing->root);
+    } else if (is_recalled && (relation == RELATION_UNKNOWN || strcmp(hold->revision, target->revision) != 0)) {
+        adopt(hold, hold->revision, listing->root);
+    } else if (relation == RELATION_UNKNOWN) {
+        adopt(hold, "", listing->root); /* loaded again, to be sure of the weights */
+    } else {
+        conflict(hold, target, listing);
+    }
+}
+
+void hold_observe(struct hold *hold, const struct hold_target *target, const struct hold_listing *listing) {
+    bool counts = hold->start != NULL && strcmp(listing->start, hold->start) == 0 && listing->asked_ms >= hold->since_ms;
+    if (!counts || hold->running == HOLD_LOADING || hold->running == HOLD_UNLOADING) {
+        return;
+    }
+    if (listing->is_listed) {
+        observe_listed(hold, target, listing);
+    } else if (hold->state != HOLD_NONE) {
+        if (hold->state == HOLD_CONFLICT) {
+            hold_forgive(hold);
+        }
+        set_state(hold, HOLD_NONE);
+    }
+}
+
+/* ---- results ---- */
+
+/* Between 75 % and 125 %, from what differs between holds, so that pods do not march in step. */
+static int64_t jitter(const struct hold *hold, int64_t delay_ms, int64_t now_ms) {
+    uint32_t mix = (uint32_t)now_ms * 2654435761u;
+    for (const char *at = hold->start; at != NULL && *at != '\0'; at++) {
+        mix = (mix ^ (unsigned char)*at) * 16777619u;
+    }
+    return delay_ms * 3 / 4 + (int64_t)(mix >> 8) % (delay_ms / 2 + 1);
+}
+
+static int64_t retry_delay_ms(const struct hold *hold, enum dialect_outcome outcome) {
+    if (outcome == DIALECT_PERMANENT) {
+        return RETRY_PERMANENT_MS;
+    }
+    int doublings = hold->failures < 10 ? hold->failures : 10;
+    int64_t delay = (int64_t)RETRY_FIRST_MS << (doublings > 0 ? doublings - 1 : 0);
+    int64_t last = outcome == DIALECT_BUSY ? RETRY_BUSY_LAST_MS : RETRY_LAST_MS;
+    return delay < last ? delay : last;
+}
+
+void hold_note_failure(struct hold *hold, const char *revision, const struct dialect_answer *answer, const char *reason,
+                       int64_t now_ms) {
+    if (strcmp(hold->tried, revision) != 0) {
+        hold_forgive(hold);
+        set_revision(hold->tried, revision);
+    }
+    hold->running = HOLD_IDLE;
+    hold->is_recalled = hold->is_recalled && answer->outcome != DIALECT_FAILED && answer->outcome != DIALECT_PERMANENT;
+    hold->failures++;
+    hold->outcome = answer->outcome;
+    hold->reason = reason;
+    snprintf(hold->message, sizeof(hold->message), "%s", answer->message);
+    hold->retry_at_ms = now_ms + jitter(hold, retry_delay_ms(hold, answer->outcome), now_ms);
+}
+
+void hold_note_load(struct hold *hold, const char *revision, const struct dialect_answer *answer, int64_t took_ms, int64_t now_ms) {
+    hold->running = HOLD_IDLE;
+    hold->since_ms = now_ms;
+    hold->is_recalled = false;
+    if (answer->outcome == DIALECT_DONE) {
+        set_state(hold, HOLD_LOADED);
+        free(hold->root);
+        hold->root = NULL;
+        set_revision(hold->revision, revision);
+        hold->load_ms = took_ms;
+        hold->retry_at_ms = 0; /* failures are only forgiven by a proof: load and proof may fail in turn */
+        hold->reason = NULL;
+    } else {
+        bool is_unknown = answer->outcome == DIALECT_UNREACHABLE || answer->outcome == DIALECT_ALREADY_LOADED;
+        set_state(hold, is_unknown ? HOLD_MAYBE : HOLD_NONE);
+        set_revision(hold->revision, revision);
+        hold_note_failure(hold, revision, answer, dialect_outcome_name(answer->outcome), now_ms);
+    }
+}
+
+void hold_note_unload(struct hold *hold, const struct dialect_answer *answer, int64_t now_ms) {
+    hold->running = HOLD_IDLE;
+    hold->since_ms = now_ms;
+    if (answer->outcome == DIALECT_DONE || answer->outcome == DIALECT_NOT_LOADED) {
+        hold->is_rolled = hold->is_wanted;
+        set_state(hold, HOLD_NONE);
+        hold->load_ms = -1;
+        hold_forgive(hold);
+    } else {
+        hold_note_failure(hold, hold->revision, answer, "UnloadFailed", now_ms);
+    }
+}
+
+void hold_note_proof(struct hold *hold, enum hold_effect effect) {
+    hold->running = HOLD_IDLE;
+    hold->is_proved = true;
+    hold->is_recalled = false;
+    hold->is_rolled = false;
+    hold->effect = effect;
+    hold_forgive(hold);
+}

@@ -1,0 +1,82 @@
+/* What one pod is known to hold of one adapter, and what became of the attempts to change that. Pure: observations, results and the
+ * time come in; plan.c reads the state.
+ *
+ * A hold speaks about one start of the engine: when the engine is another, everything is forgotten. Only a list that was asked for
+ * after the last change counts against it. */
+#ifndef DAVIT_CONTROLLER_HOLD_H
+#define DAVIT_CONTROLLER_HOLD_H
+
+#include "adapter/model_adapter.h"
+#include "dialect/dialect.h"
+
+#define REVISION_BYTES 17
+
+enum hold_state {
+    HOLD_NONE,     /* the engine does not have it */
+    HOLD_MAYBE,    /* a load may have succeeded, or an earlier run of ours says so: the next list tells */
+    HOLD_LOADED,   /* the engine has `revision` of it */
+    HOLD_CONFLICT, /* the engine has something under the name that is not ours */
+};
+
+enum hold_action { HOLD_IDLE, HOLD_LOADING, HOLD_PROVING, HOLD_UNLOADING };
+enum hold_effect { EFFECT_UNKNOWN, EFFECT_SEEN, EFFECT_NONE };
+
+struct hold {
+    enum hold_state state;
+    char revision[REVISION_BYTES]; /* "" = ours, but which is not known */
+    char *start;                   /* NULL before the pod was first seen */
+    char *root;                    /* as the engine lists it; NULL = not listed yet */
+    int64_t since_ms;              /* lists asked for before do not count */
+    int64_t load_ms;               /* how long the load took, -1 = we did not load it */
+    bool is_proved;
+    bool is_recalled; /* an earlier run had proved it; what it published stays while that is proved again */
+    enum hold_effect effect;
+    enum hold_action running;
+    bool is_wanted;             /* by the last plan */
+    bool is_counted;            /* by its pod, among the adapters it holds */
+    bool is_rolled;             /* an older revision was taken away to load `tried` */
+    char tried[REVISION_BYTES]; /* the revision that failures are about */
+    int failures;
+    int64_t retry_at_ms;
+    enum dialect_outcome outcome; /* of the last failure */
+    const char *reason;           /* static; NULL = no failure */
+    char message[512];
+    int64_t unpublished_ms; /* since when the pod is not in the EndpointSlice; 0 = it is in */
+};
+
+/* What a pod's list says of the adapter's name. */
+struct hold_listing {
+    bool is_listed;
+    const char *root;
+    bool is_base;
+    int64_t asked_ms;
+    const char *start;
+};
+
+/* The adapter's side. */
+struct hold_target {
+    const char *name;
+    const char *artifact_url;
+    const char *revision;
+    bool uses_sidecar;
+};
+
+struct hold *hold_new(void);
+void hold_free(struct hold *hold);
+
+/* The engine that now runs has the identity `start`. */
+void hold_meet(struct hold *hold, const char *start);
+/* An earlier run recorded that `revision` was loaded, and whether it was serving. */
+void hold_recall(struct hold *hold, const char *revision, bool was_serving, int64_t load_ms, enum hold_effect effect);
+void hold_observe(struct hold *hold, const struct hold_target *target, const struct hold_listing *listing);
+/* The object changed: failures may be tried again at once. */
+void hold_forgive(struct hold *hold);
+
+void hold_note_load(struct hold *hold, const char *revision, const struct dialect_answer *answer, int64_t took_ms, int64_t now_ms);
+void hold_note_unload(struct hold *hold, const struct dialect_answer *answer, int64_t now_ms);
+void hold_note_proof(struct hold *hold, enum hold_effect effect);
+/* `reason` is static. */
+void hold_note_failure(struct hold *hold, const char *revision, const struct dialect_answer *answer, const char *reason,
+                       int64_t now_ms);
+
+#endif

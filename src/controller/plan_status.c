@@ -1,0 +1,466 @@
+#include "controller/plan_status.h"
+
+#include "base/clock.h"
+#include "controller/publish.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#define LOADS_MAX 100
+#define CAUSES_NAMED_MAX 10
+/* Changes that decide nothing are collected: six writes an adapter from creation to Ready have to do. */
+#define WRITE_GAP_MS 5000
+#define WRITE_GAP_READY_MS 500
+
+struct verdict {
+    bool is_true;
+    const char *reason; /* NULL = the condition is not there */
+    struct buffer message;
+};
+
+enum condition { INITIALIZED, SCHEDULED, BOUND, RESOURCE_CREATED, READY, FULLY_LOADED, NO_EFFECT, CONDITION_COUNT };
+
+static const char *const condition_types[CONDITION_COUNT] = {"Initialized", "Scheduled",   "Bound",   "ResourceCreated",
+                                                             "Ready",       "FullyLoaded", "NoEffect"};
+
+struct tally {
+    int matching, candidates, wanted, loaded, serving, without_effect, with_effect;
+    bool is_failing; /* some pod, and not for want of patience */
+    struct buffer pods, not_ready, causes, no_effect;
+    int causes_named, causes_more;
+};
+
+static void decide(struct verdict *verdict, bool is_true, const char *reason, const char *format, ...) DAVIT_PRINTF(4, 5);
+static void decide(struct verdict *verdict, bool is_true, const char *reason, const char *format, ...) {
+    char message[4096];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof(message), format, arguments);
+    va_end(arguments);
+    verdict->is_true = is_true;
+    verdict->reason = reason;
+    buffer_clear(&verdict->message);
+    buffer_append_text(&verdict->message, message);
+}
+
+/* ---- one pod ---- */
+
+struct pod_state {
+    const char *state, *reason;
+    const char *message;
+    bool is_failed;
+};
+
+static struct pod_state state_of(const struct plan_input *input, const struct plan *plan, size_t at) {
+    const struct plan_pod *pod = &input->pods[at];
+    const struct hold *hold = pod->hold;
+    bool has_failed = hold->failures > 0 && hold->reason != NULL;
+    if (hold->running == HOLD_UNLOADING || (!plan->is_wanted[at] && hold->state == HOLD_LOADED)) {
+        return (struct pod_state){"Unloading", has_failed ? hold->reason : "NotWanted", has_failed ? hold->message : "", false};
+    }
+    if (!pod->is_ready) {
+        return (struct pod_state){"Pending", "PodNotReady", "the pod is not ready", false};
+    }
+    if (pod->is_unreachable || (!pod->is_observed && pod->observe_failure != NULL)) {
+        return (struct pod_state){"Failed", "EngineUnreachable", pod->observe_failure != NULL ? pod->observe_failure : "", true};
+    }
+    if (hold->state == HOLD_CONFLICT) {
+        return (struct pod_state){"Failed", "Conflict", hold->message, true};
+    }
+    if (plan_is_current(input, pod)) {
+        return pod->is_published ? (struct pod_state){"Ready", "Loaded", "", false}
+                                 : (struct pod_state){"Loaded", "NotPublished", "", false};
+    }
+    if (has_failed && hold->outcome == DIALECT_BUSY) {
+        return (struct pod_state){"Pending", hold->reason, hold->message, false};
+    }
+    if (has_failed) {
+        return (struct pod_state){"Failed", hold->reason, hold->message, true};
+    }
+    if (hold->state == HOLD_LOADED && strcmp(hold->revision, input->revision) != 0) {
+        return (struct pod_state){"Outdated", "OlderRevision", "", false};
+    }
+    return hold->state == HOLD_LOADED ? (struct pod_state){"Proving", "Proving", "", false}
+                                      : (struct pod_state){"Loading", "Loading", "", false};
+}
+
+static bool is_worth_a_row(const struct plan_input *input, const struct plan *plan, size_t at) {
+    const struct plan_pod *pod = &input->pods[at];
+    bool may_hold = pod->hold->state == HOLD_LOADED || pod->hold->state == HOLD_MAYBE;
+    return !pod->is_gone && (plan->is_wanted[at] || may_hold || pod->hold->running != HOLD_IDLE);
+}
+
+static json_t *row_of(const struct plan_input *input, const struct plan *plan, size_t at) {
+    const struct hold *hold = input->pods[at].hold;
+    struct pod_state state = state_of(input, plan, at);
+    json_t *row = json_pack("{s:o, s:s}", "pod", plan_text(input->pods[at].name), "state", state.state);
+    bool has_it = hold->state == HOLD_LOADED || hold->state == HOLD_MAYBE;
+    if (has_it && hold->revision[0] != '\0') {
+        json_object_set_new(row, "revision", plan_text(hold->revision));
+    }
+    if (has_it && hold->load_ms >= 0) {
+        json_object_set_new(row, "loadMillis", json_integer(hold->load_ms));
+    }
+    json_object_set_new(row, "reason", json_string(state.reason));
+    if (state.message[0] != '\0') {
+        json_object_set_new(row, "message", plan_text(state.message));
+    }
+    return row;
+}
+
+/* ---- all of them ---- */
+
+static void list_name(struct buffer *names, const char *name) {
+    if (names->len < 1000) {
+        buffer_printf(names, "%s%s", names->len > 0 ? ", " : "", name);
+    }
+}
+
+static void count_cause(struct tally *tally, const char *pod, const struct pod_state *state) {
+    if (tally->causes_named == CAUSES_NAMED_MAX) {
+        tally->causes_more++;
+        return;
+    }
+    tally->causes_named++;
+    buffer_printf(&tally->causes, "%spod %s: %s%s%.300s", tally->causes.len > 0 ? "; " : "", pod, state->reason,
+                  state->message[0] != '\0' ? ": " : "", state->message);
+}
+
+static void count_pod(const struct plan_input *input, const struct plan *plan, size_t at, struct tally *tally) {
+    const struct plan_pod *pod = &input->pods[at];
+    if (!pod->matches || pod->is_gone) {
+        return;
+    }
+    tally->matching++;
+    if (!pod->is_ready) {
+        list_name(&tally->not_ready, pod->name);
+        return;
+    }
+    tally->candidates++;
+    if (!plan->is_wanted[at]) {
+        return;
+    }
+    tally->wanted++;
+    list_name(&tally->pods, pod->name);
+    struct pod_state state = state_of(input, plan, at);
+    bool is_loaded = plan_is_current(input, pod) && !pod->is_unreachable;
+    tally->loaded += is_loaded;
+    tally->serving += is_loaded && plan->is_serving[at] && pod->is_published;
+    tally->is_failing |= state.is_failed;
+    if (!is_loaded) {
+        count_cause(tally, pod->name, &state);
+    } else if (pod->hold->effect == EFFECT_NONE) {
+        tally->without_effect++;
+        list_name(&tally->no_effect, pod->name);
+    } else if (pod->hold->effect == EFFECT_SEEN) {
+        tally->with_effect++;
+    }
+}
+
+static void take_tally(const struct plan_input *input, const struct plan *plan, struct tally *tally) {
+    for (size_t i = 0; i < input->pod_count; i++) {
+        count_pod(input, plan, i, tally);
+    }
+    if (tally->causes_more > 0) {
+        buffer_printf(&tally->causes, "; and %d more pods", tally->causes_more);
+    }
+}
+
+/* ---- the conditions ---- */
+
+static void judge_pods(const struct plan_input *input, const struct tally *tally, struct verdict *verdicts) {
+    int replicas = input->adapter->replicas;
+    if (tally->matching == 0) {
+        decide(&verdicts[SCHEDULED], false, "NoMatchingPods", "no pod in namespace %s matches podSelector",
+               input->adapter->namespace);
+    } else if (tally->candidates == 0) {
+        decide(&verdicts[SCHEDULED], false, "PodNotReady", "%d pods match podSelector, none is ready: %s", tally->matching,
+               buffer_text(&tally->not_ready));
+    } else if (replicas > tally->candidates) {
+        decide(&verdicts[SCHEDULED], false, "InsufficientPods", "%d replicas wanted, %d ready pods match podSelector: %s", replicas,
+               tally->candidates, buffer_text(&tally->pods));
+    } else {
+        decide(&verdicts[SCHEDULED], true, "Scheduled", "%s/%s is placed on %d pods: [%s]", input->adapter->namespace,
+               input->adapter->name, tally->wanted, buffer_text(&tally->pods));
+    }
+    if (tally->loaded > 0) {
+        decide(&verdicts[BOUND], true, "Bound", "loaded and proved on %d of %d pods", tally->loaded, tally->wanted);
+    } else if (tally->is_failing) {
+        decide(&verdicts[BOUND], false, "ModelAdapterLoadingError", "%s", buffer_text(&tally->causes));
+    } else {
+        const char *reason = tally->wanted > 0             ? "Loading"
+                             : verdicts[SCHEDULED].is_true ? "ScaledToZero"
+                                                           : verdicts[SCHEDULED].reason;
+        decide(&verdicts[BOUND], false, reason, "%s",
+               tally->causes.len > 0 ? buffer_text(&tally->causes) : "there is no pod to load it on");
+    }
+    bool is_full = tally->wanted > 0 && tally->loaded == tally->wanted && replicas <= tally->candidates;
+    decide(&verdicts[FULLY_LOADED], is_full, is_full ? "FullyLoaded" : "PartiallyLoaded", "%d of %d%s%s", tally->loaded,
+           replicas > tally->wanted ? replicas : tally->wanted, tally->causes.len > 0 ? ": " : "", buffer_text(&tally->causes));
+    if (tally->without_effect > 0) {
+        decide(&verdicts[NO_EFFECT], true, "NoEffect",
+               "the answers have the base model's log-probabilities, so the engine may be answering without the adapter, on: %s",
+               buffer_text(&tally->no_effect));
+    } else if (tally->with_effect > 0) {
+        decide(&verdicts[NO_EFFECT], false, "EffectSeen", "the adapter changes the model's log-probabilities");
+    }
+}
+
+static void judge_resources(const struct plan_input *input, struct verdict *verdict) {
+    const char *name = input->adapter->name;
+    if (publish_is_foreign(input, input->service)) {
+        decide(verdict, false, "ServiceCreateError", "Service %s/%s exists and does not belong to this ModelAdapter",
+               input->adapter->namespace, name);
+    } else if (publish_is_foreign(input, input->slice)) {
+        decide(verdict, false, "EndpointSliceCreateError", "EndpointSlice %s/%s exists and does not belong to this ModelAdapter",
+               input->adapter->namespace, name);
+    } else if (input->write_failure != NULL) {
+        decide(verdict, false, input->service == NULL ? "ServiceCreateError" : "EndpointSliceCreateError", "%s",
+               input->write_failure);
+    } else if (input->service == NULL || input->slice == NULL) {
+        decide(verdict, false, "Pending", "the %s is created once %s", input->service == NULL ? "Service" : "EndpointSlice",
+               input->service == NULL ? "a pod is chosen" : "the adapter has answered on a pod");
+    } else {
+        decide(verdict, true, "ResourceCreated", "Service and EndpointSlice %s/%s are up to date", input->adapter->namespace, name);
+    }
+}
+
+static bool is_resource_error(const struct verdict *verdict) {
+    return !verdict->is_true && strcmp(verdict->reason, "Pending") != 0;
+}
+
+static void judge_ready(const struct plan_input *input, const struct tally *tally, struct verdict *verdicts) {
+    struct verdict *ready = &verdicts[READY];
+    int need = input->adapter->replicas >= 0 ? input->adapter->replicas : 1;
+    if (input->invalid != NULL) {
+        decide(ready, false, "ValidationFailed", "%s", input->invalid);
+    } else if (input->adapter->is_deleting) {
+        decide(ready, false, "Terminating", "the adapter is being drained and unloaded");
+    } else if (need == 0) {
+        decide(ready, false, "ScaledToZero", "0 replicas are wanted");
+    } else if (is_resource_error(&verdicts[RESOURCE_CREATED])) {
+        decide(ready, false, verdicts[RESOURCE_CREATED].reason, "%s", buffer_text(&verdicts[RESOURCE_CREATED].message));
+    } else if (tally->serving >= need) {
+        decide(ready, true, "ModelAdapterAvailable", "ModelAdapter %s/%s is ready", input->adapter->namespace,
+               input->adapter->name);
+    } else if (tally->is_failing) {
+        decide(ready, false, "ModelAdapterLoadingError", "Loading failed on %s: %s", tally->loaded == 0 ? "all pods" : "some pods",
+               buffer_text(&tally->causes));
+    } else if (!verdicts[SCHEDULED].is_true) {
+        decide(ready, false, verdicts[SCHEDULED].reason, "%s", buffer_text(&verdicts[SCHEDULED].message));
+    } else {
+        decide(ready, false, "Loading", "loaded on %d of %d pods%s%s", tally->loaded, tally->wanted,
+               tally->causes.len > 0 ? ": " : "", buffer_text(&tally->causes));
+    }
+}
+
+static const char *phase_of(const struct plan_input *input, const struct tally *tally, const struct verdict *verdicts) {
+    if (input->adapter->is_deleting) {
+        return json_string_at(input->object, "status.phase", "Pending");
+    }
+    if (input->invalid != NULL) {
+        return "Failed";
+    }
+    if (verdicts[READY].is_true) {
+        return "Running";
+    }
+    if (is_resource_error(&verdicts[RESOURCE_CREATED])) {
+        return "ResourceCreated"; /* the reference's name for having failed at that */
+    }
+    if (tally->is_failing) {
+        return tally->loaded == 0 ? "Failed" : "Bound";
+    }
+    return tally->loaded > 0 ? "Bound" : verdicts[SCHEDULED].is_true ? "Scheduled" : "Pending";
+}
+
+/* ---- the object ---- */
+
+static const json_t *condition_in(const json_t *status, const char *type) {
+    const json_t *conditions = json_at(status, "conditions");
+    for (size_t i = 0; i < json_array_size(conditions); i++) {
+        const json_t *condition = json_array_get(conditions, i);
+        if (strcmp(json_string_at(condition, "type", ""), type) == 0) {
+            return condition;
+        }
+    }
+    return NULL;
+}
+
+static json_t *render_condition(const struct plan_input *input, const json_t *old, const char *type,
+                                const struct verdict *verdict) {
+    char now[CLOCK_RFC3339_BYTES];
+    clock_format_rfc3339(input->wall_ms, now);
+    const char *status = verdict->is_true ? "True" : "False";
+    bool has_moved = strcmp(json_string_at(old, "status", ""), status) != 0;
+    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:I}", "type", type, "status", status, "reason", verdict->reason, "message",
+                     plan_text(buffer_text(&verdict->message)), "lastTransitionTime",
+                     has_moved ? now : json_string_at(old, "lastTransitionTime", now), "observedGeneration",
+                     (json_int_t)input->adapter->generation);
+}
+
+static int compare_rows(const void *a, const void *b) {
+    return strcmp(json_string_at(*(json_t *const *)a, "pod", ""), json_string_at(*(json_t *const *)b, "pod", ""));
+}
+
+static json_t *render_loads(const struct plan_input *input, const struct plan *plan) {
+    json_t **rows = xcalloc(input->pod_count + 1, sizeof(*rows));
+    size_t count = 0;
+    for (size_t i = 0; i < input->pod_count; i++) {
+        if (is_worth_a_row(input, plan, i)) {
+            rows[count++] = row_of(input, plan, i);
+        }
+    }
+    qsort(rows, count, sizeof(*rows), compare_rows);
+    json_t *loads = json_array();
+    for (size_t i = 0; i < count; i++) {
+        if (i < LOADS_MAX) {
+            json_array_append(loads, rows[i]);
+        }
+        json_decref(rows[i]);
+    }
+    free(rows);
+    return loads;
+}
+
+static json_t *render_instances(const struct plan_input *input, const struct plan *plan) {
+    json_t *instances = json_array();
+    for (size_t i = 0; i < input->pod_count; i++) {
+        if (plan->is_serving[i] && input->pods[i].is_published) {
+            json_array_append_new(instances, plan_text(input->pods[i].name));
+        }
+    }
+    return instances;
+}
+
+static json_t *render(const struct plan_input *input, const struct plan *plan, const struct tally *tally,
+                      const struct verdict *verdicts) {
+    const json_t *old = json_at(input->object, "status");
+    int replicas = input->adapter->replicas;
+    json_t *conditions = json_array();
+    for (int i = 0; i < CONDITION_COUNT; i++) {
+        const json_t *before = condition_in(old, condition_types[i]);
+        if (verdicts[i].reason != NULL) {
+            json_array_append_new(conditions, render_condition(input, before, condition_types[i], &verdicts[i]));
+        }
+    }
+    return json_pack("{s:s, s:I, s:i, s:i, s:i, s:o, s:o, s:o}", "phase", phase_of(input, tally, verdicts), "observedGeneration",
+                     (json_int_t)input->adapter->generation, "candidates", tally->candidates, "desiredReplicas",
+                     replicas >= 0 ? replicas : tally->candidates, "readyReplicas", tally->serving, "conditions", conditions,
+                     "instances", render_instances(input, plan), "loads", render_loads(input, plan));
+}
+
+static json_t *difference(const json_t *old, const json_t *new) {
+    json_t *patch = json_object();
+    const char *key = NULL;
+    json_t *value = NULL;
+    json_object_foreach((json_t *)new, key, value) {
+        if (!json_equal(json_object_get(old, key), value)) {
+            json_object_set(patch, key, value);
+        }
+    }
+    return patch;
+}
+
+/* ---- events ---- */
+
+static bool was_true(const json_t *status, const char *type) {
+    return strcmp(json_string_at(condition_in(status, type), "status", ""), "True") == 0;
+}
+
+static const json_t *row_in(const json_t *loads, const char *pod) {
+    for (size_t i = 0; i < json_array_size(loads); i++) {
+        if (strcmp(json_string_at(json_array_get(loads, i), "pod", ""), pod) == 0) {
+            return json_array_get(loads, i);
+        }
+    }
+    return NULL;
+}
+
+static void tell_failures(const json_t *old, const json_t *new, struct plan *plan) {
+    cleanup_buffer struct buffer text = BUFFER_INIT;
+    const json_t *loads = json_at(new, "loads");
+    for (size_t i = 0; i < json_array_size(loads) && text.len < 900; i++) {
+        const json_t *row = json_array_get(loads, i);
+        const char *pod = json_string_at(row, "pod", ""), *reason = json_string_at(row, "reason", "");
+        const json_t *before = row_in(json_at(old, "loads"), pod);
+        bool is_new =
+            strcmp(json_string_at(before, "state", ""), "Failed") != 0 || strcmp(json_string_at(before, "reason", ""), reason) != 0;
+        if (strcmp(json_string_at(row, "state", ""), "Failed") == 0 && is_new) {
+            buffer_printf(&text, "%spod %s: %s: %.300s", text.len > 0 ? "; " : "", pod, reason, json_string_at(row, "message", ""));
+        }
+    }
+    if (text.len > 0) {
+        plan_add_event(plan, "Warning", "LoadFailed", "%s", text.data);
+    }
+}
+
+static void tell(const struct plan_input *input, const json_t *old, const json_t *new, const struct tally *tally,
+                 const struct verdict *verdicts, struct plan *plan) {
+    if (input->adapter->is_deleting) {
+        return;
+    }
+    if (verdicts[FULLY_LOADED].is_true && !was_true(old, "FullyLoaded")) {
+        plan_add_event(plan, "Normal", "Loaded", "loaded and proved on %d of %d pods: %s", tally->loaded, tally->wanted,
+                       buffer_text(&tally->pods));
+    }
+    tell_failures(old, new, plan);
+    if (verdicts[READY].is_true && !was_true(old, "Ready")) {
+        plan_add_event(plan, "Normal", "Ready", "published on %d pods, can be asked for as \"%s\"", tally->serving,
+                       input->adapter->name);
+    } else if (!verdicts[READY].is_true && was_true(old, "Ready")) {
+        plan_add_event(plan, "Warning", "NotReady", "%s: %.900s", verdicts[READY].reason, buffer_text(&verdicts[READY].message));
+    }
+    if (verdicts[NO_EFFECT].is_true && !was_true(old, "NoEffect")) {
+        plan_add_event(plan, "Warning", "NoEffect", "%.1000s", buffer_text(&verdicts[NO_EFFECT].message));
+    }
+    const json_t *resources = condition_in(old, "ResourceCreated");
+    if (is_resource_error(&verdicts[RESOURCE_CREATED]) &&
+        strcmp(json_string_at(resources, "reason", ""), verdicts[RESOURCE_CREATED].reason) != 0) {
+        plan_add_event(plan, "Warning", verdicts[RESOURCE_CREATED].reason, "%.1000s",
+                       buffer_text(&verdicts[RESOURCE_CREATED].message));
+    }
+    if (input->invalid != NULL && strcmp(json_string_at(condition_in(old, "Ready"), "reason", ""), "ValidationFailed") != 0) {
+        plan_add_event(plan, "Warning", "ValidationFailed", "%.1000s", input->invalid);
+    }
+}
+
+/* Whether the change is one that somebody waits for. */
+static bool is_urgent(const struct plan_input *input, const json_t *old, const json_t *new) {
+    const json_t *before = condition_in(old, "Ready"), *after = condition_in(new, "Ready");
+    return before == NULL || strcmp(json_string_at(before, "status", ""), json_string_at(after, "status", "")) != 0 ||
+           strcmp(json_string_at(before, "reason", ""), json_string_at(after, "reason", "")) != 0 ||
+           json_int_at(old, "observedGeneration", 0) != input->adapter->generation;
+}
+
+void plan_status(const struct plan_input *input, struct plan *plan) {
+    struct tally tally = {0};
+    struct verdict verdicts[CONDITION_COUNT] = {0};
+    take_tally(input, plan, &tally);
+    decide(&verdicts[INITIALIZED], input->invalid == NULL, input->invalid == NULL ? "Initialized" : "ValidationFailed", "%s",
+           input->invalid == NULL ? "the object is valid and has its finalizer" : input->invalid);
+    judge_pods(input, &tally, verdicts);
+    judge_resources(input, &verdicts[RESOURCE_CREATED]);
+    judge_ready(input, &tally, verdicts);
+    const json_t *old = json_at(input->object, "status");
+    cleanup_json json_t *status = render(input, plan, &tally, verdicts);
+    cleanup_json json_t *patch = difference(old, status);
+    if (json_object_size(patch) > 0 && (input->writes_running & WRITE_STATUS) == 0) {
+        int64_t gap_ms = verdicts[READY].is_true ? WRITE_GAP_READY_MS : WRITE_GAP_MS;
+        int64_t due_ms =
+            is_urgent(input, old, status) || input->status_written_ms == 0 ? input->now_ms : input->status_written_ms + gap_ms;
+        due_ms = due_ms > input->write_after_ms ? due_ms : input->write_after_ms;
+        if (due_ms > input->now_ms) {
+            plan_look_again(plan, due_ms);
+        } else {
+            plan->status = json_pack("{s:O}", "status", patch);
+            tell(input, old, status, &tally, verdicts, plan);
+        }
+    }
+    const struct buffer *texts[] = {&tally.pods, &tally.not_ready, &tally.causes, &tally.no_effect};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        buffer_release((struct buffer *)texts[i]);
+    }
+    for (int i = 0; i < CONDITION_COUNT; i++) {
+        buffer_release(&verdicts[i].message);
+    }
+}

@@ -1,0 +1,154 @@
+/* Writes to the API: at most one of each kind under way per adapter; the answer goes into the cache, so that the next plan does not
+ * see the past. */
+#include "adapter/names.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "controller/world.h"
+
+#include <string.h>
+
+#define RETRY_FIRST_MS 200
+#define RETRY_LAST_MS 30000
+
+struct write {
+    struct controller *controller;
+    struct adapter *adapter;
+    enum plan_write kind;
+    bool is_create;
+    bool releases;
+    struct kube_call *call;
+    struct write *next;
+};
+
+static const char *name_of(enum plan_write kind) {
+    return kind == WRITE_FINALIZER ? "finalizer" : kind == WRITE_SERVICE ? "service" : kind == WRITE_SLICE ? "slice" : "status";
+}
+
+static struct watch_cache *cache_of(const struct write *write) {
+    switch (write->kind) {
+    case WRITE_SERVICE:
+        return write->controller->services_cache;
+    case WRITE_SLICE:
+        return write->controller->slices_cache;
+    default:
+        return write->controller->adapters_cache;
+    }
+}
+
+static void unlink_write(struct write *write) {
+    struct write **at = &write->adapter->writes;
+    while (*at != write) {
+        at = &(*at)->next;
+    }
+    *at = write->next;
+    write->adapter->writes_running &= ~(unsigned)write->kind;
+    write->controller->writes--;
+}
+
+static void note_failure(struct write *write, const struct error *err) {
+    struct adapter *adapter = write->adapter;
+    int doublings = adapter->write_failures < 8 ? adapter->write_failures : 8;
+    int64_t delay_ms = (int64_t)RETRY_FIRST_MS << doublings;
+    adapter->write_failures++;
+    adapter->write_after_ms = clock_now_ms() + (delay_ms < RETRY_LAST_MS ? delay_ms : RETRY_LAST_MS);
+    /* Somebody was faster, or the API is away: nothing that the object's reader could do about it. */
+    bool is_ours = err->code == ERROR_CONFLICT || err->code == ERROR_EXISTS || err->code == ERROR_NOT_FOUND ||
+                   err->code == ERROR_UNAVAILABLE || err->code == ERROR_TIMEOUT;
+    if (!is_ours) {
+        log_warn("adapter %s: %s", adapter->key, err->message);
+    }
+    if (!is_ours && (write->kind == WRITE_SERVICE || write->kind == WRITE_SLICE)) {
+        free(adapter->write_failure);
+        adapter->write_failure = xstrdup(err->message);
+    }
+}
+
+static void on_done(void *arg, json_t *object, const struct error *err) {
+    struct write *write = arg;
+    struct adapter *adapter = write->adapter;
+    unlink_write(write);
+    if (err != NULL) {
+        note_failure(write, err);
+    } else {
+        adapter->write_failures = 0;
+        if (write->kind == WRITE_SERVICE || write->kind == WRITE_SLICE) {
+            free(take_pointer(adapter->write_failure));
+        }
+        /* The answer to the last finalizer's removal is an object that does not exist any more. */
+        if (!write->releases) {
+            watch_cache_note_write(cache_of(write), object);
+        }
+    }
+    controller_wake(write->controller, adapter->key, 0);
+    free(write);
+}
+
+static void start_write(struct controller *controller, struct adapter *adapter, enum plan_write kind, const json_t *body,
+                        bool is_create, bool releases) {
+    static const struct {
+        enum plan_write kind;
+        const struct kube_resource *resource;
+        const char *subresource;
+    } targets[] = {{WRITE_FINALIZER, &kube_model_adapters, NULL},
+                   {WRITE_SERVICE, &kube_services, NULL},
+                   {WRITE_SLICE, &kube_endpoint_slices, NULL},
+                   {WRITE_STATUS, &kube_model_adapters, "status"}};
+    size_t at = 0;
+    while (targets[at].kind != kind) {
+        at++;
+    }
+    struct write *write = xcalloc(1, sizeof(*write));
+    *write = (struct write){.controller = controller,
+                            .adapter = adapter,
+                            .kind = kind,
+                            .is_create = is_create,
+                            .releases = releases,
+                            .next = adapter->writes};
+    adapter->writes = write;
+    adapter->writes_running |= (unsigned)kind;
+    controller->writes++;
+    const char *labels[] = {name_of(kind), NULL};
+    metric_add(controller->count.writes, labels, 1);
+    struct kube_request request = {.verb = is_create ? KUBE_CREATE : KUBE_PATCH_MERGE,
+                                   .resource = targets[at].resource,
+                                   .namespace = adapter->spec.namespace,
+                                   .name = is_create ? NULL : adapter->spec.name,
+                                   .subresource = targets[at].subresource,
+                                   .body = body,
+                                   .on_done = on_done,
+                                   .arg = write};
+    write->call = kube_start(controller->kube, &request);
+}
+
+void write_plan(struct controller *controller, struct adapter *adapter, const struct plan *plan) {
+    const struct model_adapter *spec = &adapter->spec;
+    bool has_service = watch_cache_get(controller->services_cache, spec->namespace, spec->name) != NULL;
+    bool has_slice = watch_cache_get(controller->slices_cache, spec->namespace, spec->name) != NULL;
+    if (plan->service != NULL) {
+        start_write(controller, adapter, WRITE_SERVICE, plan->service, !has_service, false);
+    }
+    if (plan->slice != NULL) {
+        start_write(controller, adapter, WRITE_SLICE, plan->slice, !has_slice, false);
+    }
+    if (plan->status != NULL) {
+        adapter->status_written_ms = clock_now_ms();
+        start_write(controller, adapter, WRITE_STATUS, plan->status, false, false);
+    }
+    if (plan->finalizers != NULL) {
+        start_write(controller, adapter, WRITE_FINALIZER, plan->finalizers, false, plan->releases);
+    }
+    for (size_t i = 0; i < plan->event_count; i++) {
+        event_record(controller->events, adapter->object, plan->events[i].type, plan->events[i].reason, "%s",
+                     plan->events[i].message);
+    }
+}
+
+void write_cancel(struct controller *controller, struct adapter *adapter) {
+    while (adapter->writes != NULL) {
+        struct write *write = adapter->writes;
+        adapter->writes = write->next;
+        kube_call_cancel(write->call);
+        controller->writes--;
+        free(write);
+    }
+}

@@ -1,0 +1,225 @@
+/* What the controller reads of pods, how it writes Services and EndpointSlices, where it places, and what a hold makes of lists. */
+#include "adapter/placement.h"
+#include "controller/pod_facts.h"
+#include "controller/publish.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+static json_t *parse(const char *text) {
+    json_t *value = json_loads(text, 0, NULL);
+    assert_non_null(value);
+    return value;
+}
+
+static void test_pod_facts(void **state) {
+    (void)state;
+    static const struct {
+        const char *pod;
+        bool is_ready, is_gone, has_sidecar;
+        int engine_port, sidecar_port;
+        enum dialect engine;
+    } cases[] = {
+        {"{}", false, false, false, 8000, 8080, DIALECT_VLLM},
+        {"{\"status\":{\"podIP\":\"10.0.0.1\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}", true, false, false,
+         8000, 8080, DIALECT_VLLM},
+        {"{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}", false, false, false, 8000, 8080, DIALECT_VLLM},
+        {"{\"metadata\":{\"deletionTimestamp\":\"x\"},\"status\":{\"podIP\":\"10.0.0.1\",\"conditions\":[{\"type\":\"Ready\","
+         "\"status\":\"True\"}]}}",
+         false, true, false, 8000, 8080, DIALECT_VLLM},
+        {"{\"status\":{\"phase\":\"Failed\"}}", false, true, false, 8000, 8080, DIALECT_VLLM},
+        {"{\"metadata\":{\"labels\":{\"model.aibrix.ai/port\":\"9000\",\"model.aibrix.ai/engine\":\"sglang\"}}}", false, false,
+         false, 9000, 8080, DIALECT_SGLANG},
+        {"{\"metadata\":{\"labels\":{\"model.aibrix.ai/port\":\"90000\"}}}", false, false, false, 8000, 8080, DIALECT_VLLM},
+        {"{\"spec\":{\"containers\":[{\"name\":\"engine\"},{\"name\":\"aibrix-runtime\"}]}}", false, false, true, 8000, 8080,
+         DIALECT_VLLM},
+        {"{\"spec\":{\"containers\":[{\"name\":\"aibrix-runtime\",\"ports\":[{\"containerPort\":8090}]}]}}", false, false, true,
+         8000, 8090, DIALECT_VLLM},
+        {"{\"spec\":{\"initContainers\":[{\"name\":\"aibrix-runtime\"}]}}", false, false, false, 8000, 8080, DIALECT_VLLM},
+        {"{\"spec\":{\"initContainers\":[{\"name\":\"aibrix-runtime\",\"restartPolicy\":\"Always\"}]}}", false, false, true, 8000,
+         8080, DIALECT_VLLM},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        json_t *pod = parse(cases[i].pod);
+        struct pod_facts facts;
+        pod_facts_read(pod, &facts);
+        if (facts.is_ready != cases[i].is_ready || facts.is_gone != cases[i].is_gone || facts.has_sidecar != cases[i].has_sidecar ||
+            facts.engine_port != cases[i].engine_port || facts.sidecar_port != cases[i].sidecar_port ||
+            facts.engine != cases[i].engine) {
+            fail_msg("%s", cases[i].pod);
+        }
+        json_decref(pod);
+    }
+}
+
+static void test_start_is_the_engines(void **state) {
+    (void)state;
+    static const char pod[] =
+        "{\"metadata\":{\"uid\":\"u\"},\"status\":{\"containerStatuses\":[{\"name\":\"engine\",\"restartCount\":%d,\"state\":{"
+        "\"running\":{\"startedAt\":\"t\"}}},{\"name\":\"aibrix-runtime\",\"restartCount\":%d}]}}";
+    char text[3][400];
+    char *starts[3];
+    snprintf(text[0], sizeof(text[0]), pod, 0, 0);
+    snprintf(text[1], sizeof(text[1]), pod, 0, 5); /* the sidecar's restart leaves the engine as it was */
+    snprintf(text[2], sizeof(text[2]), pod, 1, 0);
+    for (int i = 0; i < 3; i++) {
+        json_t *object = parse(text[i]);
+        starts[i] = pod_facts_start(object);
+        json_decref(object);
+    }
+    assert_string_equal(starts[0], starts[1]);
+    assert_string_not_equal(starts[0], starts[2]);
+    for (int i = 0; i < 3; i++) {
+        free(starts[i]);
+    }
+}
+
+static void test_objects(void **state) {
+    (void)state;
+    json_t *object = parse("{\"apiVersion\":\"model.aibrix.ai/"
+                           "v1alpha1\",\"kind\":\"ModelAdapter\",\"metadata\":{\"name\":\"sql\",\"namespace\":\"ns\","
+                           "\"uid\":\"u\"},\"spec\":{\"baseModel\":\"org/base\",\"artifactURL\":\"/"
+                           "a\",\"podSelector\":{\"matchLabels\":{\"a\":\"b\"}}}}");
+    struct model_adapter adapter;
+    assert_int_equal(model_adapter_read(object, &adapter, NULL), 0);
+    struct plan_pod pods[] = {{.name = "p0", .uid = "u0", .ip = "10.0.0.1", .node = "n0", .engine_port = 9000, .matches = true},
+                              {.name = "p1", .uid = "u1", .ip = "10.0.0.2", .node = "", .engine_port = 9000, .matches = true}};
+    struct plan_input input = {.object = object, .adapter = &adapter, .pods = pods, .pod_count = 2};
+    bool serving[] = {true, false};
+    json_t *service = publish_service(&input, serving);
+    json_t *wanted = parse(
+        "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"sql\",\"namespace\":\"ns\",\"labels\":{"
+        "\"adapter.model.aibrix.ai/name\":\"sql\"},\"ownerReferences\":[{\"apiVersion\":\"model.aibrix.ai/v1alpha1\",\"kind\":"
+        "\"ModelAdapter\",\"name\":\"sql\",\"uid\":\"u\",\"controller\":true,\"blockOwnerDeletion\":true}]},\"spec\":{"
+        "\"clusterIP\":"
+        "\"None\",\"publishNotReadyAddresses\":true,\"ports\":[{\"name\":\"http\",\"protocol\":\"TCP\",\"port\":9000,"
+        "\"targetPort\":9000}]}}");
+    assert_true(json_equal(service, wanted));
+    json_t *slice = publish_slice(&input, serving);
+    assert_string_equal(json_string_at(slice, "addressType", ""), "IPv4");
+    assert_int_equal(json_array_size(json_at(slice, "endpoints")), 1);
+    json_t *endpoint =
+        parse("{\"addresses\":[\"10.0.0.1\"],\"conditions\":{\"ready\":true,\"serving\":true,\"terminating\":false},\"targetRef\":{"
+              "\"kind\":\"Pod\",\"namespace\":\"ns\",\"name\":\"p0\",\"uid\":\"u0\"},\"nodeName\":\"n0\"}");
+    assert_true(json_equal(json_array_get(json_at(slice, "endpoints"), 0), endpoint));
+    /* What is there already is not written again, whatever the API added. */
+    json_object_set_new(json_at(service, "spec"), "clusterIPs", json_pack("[s]", "None"));
+    json_object_set_new(json_at(slice, "metadata"), "generation", json_integer(1));
+    input.service = service;
+    input.slice = slice;
+    assert_null(publish_service(&input, serving));
+    assert_null(publish_slice(&input, serving));
+    serving[1] = true;
+    json_t *patch = publish_slice(&input, serving);
+    assert_int_equal(json_array_size(json_at(patch, "endpoints")), 2);
+    assert_null(json_at(patch, "ports"));
+    json_decref(patch);
+    assert_true(publish_has_pod(slice, "u0", "10.0.0.1"));
+    assert_false(publish_has_pod(slice, "u0-replaced", "10.0.0.1"));
+    json_array_clear(json_at(slice, "metadata.ownerReferences"));
+    assert_true(publish_is_foreign(&input, slice));
+    assert_null(publish_slice(&input, serving));
+    json_decref(endpoint);
+    json_decref(wanted);
+    json_decref(service);
+    json_decref(slice);
+    model_adapter_release(&adapter);
+    json_decref(object);
+}
+
+static void test_placement(void **state) {
+    (void)state;
+    struct placement_candidate candidates[] = {{.pod = "a", .node = "n0", .adapters = 3},
+                                               {.pod = "b", .node = "n0", .adapters = 1},
+                                               {.pod = "c", .node = "n1", .adapters = 2},
+                                               {.pod = "d", .node = "n1", .adapters = 9, .is_holding = true},
+                                               {.pod = "e", .node = "n2", .is_failing = true}};
+    static const struct {
+        enum placement_policy policy;
+        int replicas;
+        const char *chosen;
+    } cases[] = {
+        {PLACEMENT_LEAST_ADAPTERS, 0, ""},    {PLACEMENT_LEAST_ADAPTERS, 1, "d"},     {PLACEMENT_LEAST_ADAPTERS, 2, "bd"},
+        {PLACEMENT_LEAST_ADAPTERS, 3, "bcd"}, {PLACEMENT_LEAST_ADAPTERS, 9, "abcde"}, {PLACEMENT_LEAST_ADAPTERS, -1, "abcde"},
+        {PLACEMENT_BIN_PACK, 2, "ad"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char chosen[8] = "";
+        placement_choose(cases[i].policy, "uid", cases[i].replicas, candidates, ARRAY_LEN(candidates));
+        for (size_t k = 0; k < ARRAY_LEN(candidates); k++) {
+            snprintf(chosen + strlen(chosen), sizeof(chosen) - strlen(chosen), "%s",
+                     candidates[k].is_chosen ? candidates[k].pod : "");
+        }
+        assert_string_equal(chosen, cases[i].chosen);
+    }
+    enum placement_policy policy;
+    assert_int_equal(placement_policy_parse("binPack", &policy), 0);
+    assert_int_equal(placement_policy_parse("leastLatency", &policy), -1);
+}
+
+static void test_whose_is_listed(void **state) {
+    (void)state;
+    static const char revision[] = "0123456789abcdef";
+    static const struct {
+        bool uses_sidecar;
+        const char *url, *root;
+        bool is_base;
+        enum hold_state state;
+        bool is_current;
+    } cases[] = {
+        {false, "/a/sql", "/a/sql", false, HOLD_LOADED, true},
+        {false, "/a/sql", "/a/sql/", false, HOLD_LOADED, true},
+        {false, "/a/sql", "/a/other", false, HOLD_CONFLICT, false},
+        {false, "/a/sql", "/models/sql", true, HOLD_CONFLICT, false},
+        {false, "/a/sql", "", false, HOLD_LOADED, false},
+        {false, "huggingface://o/r", "o/r", false, HOLD_LOADED, true},
+        {false, "huggingface://o/r", "o/x", false, HOLD_CONFLICT, false},
+        {true, "/a/sql", "/a/sql", false, HOLD_LOADED, true},
+        {true, "/a/sql", "/cache/sql/0123456789abcdef", false, HOLD_LOADED, true},
+        {true, "/a/sql", "/cache/sql/ffffffffffffffff", false, HOLD_LOADED, false},
+        {true, "s3://b/k", "/cache/sql/0123456789abcdef/x", false, HOLD_LOADED, true},
+        {true, "s3://b/k", "/tmp/aibrix/adapters/sql", false, HOLD_LOADED, false},
+        {true, "/a/sql", "/b/other", false, HOLD_CONFLICT, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct hold *hold = hold_new();
+        hold_meet(hold, "s");
+        struct hold_target target = {"sql", cases[i].url, revision, cases[i].uses_sidecar};
+        struct hold_listing listing = {true, cases[i].root, cases[i].is_base, 1, "s"};
+        hold_observe(hold, &target, &listing);
+        if (hold->state != cases[i].state || (strcmp(hold->revision, revision) == 0) != cases[i].is_current) {
+            fail_msg("%s listed as %s: state %d revision \"%s\"", cases[i].url, cases[i].root, hold->state, hold->revision);
+        }
+        hold_free(hold);
+    }
+}
+
+static void test_lists_that_do_not_count(void **state) {
+    (void)state;
+    struct hold *hold = hold_new();
+    hold_meet(hold, "s");
+    struct dialect_answer done = {.outcome = DIALECT_DONE};
+    hold_note_load(hold, "r", &done, 5, 100);
+    struct hold_target target = {"sql", "/a", "r", false};
+    struct hold_listing before = {.asked_ms = 99, .start = "s"}, other = {.asked_ms = 101, .start = "t"},
+                        after = {.asked_ms = 101, .start = "s"};
+    hold_observe(hold, &target, &before);
+    hold_observe(hold, &target, &other);
+    assert_int_equal(hold->state, HOLD_LOADED);
+    hold_observe(hold, &target, &after);
+    assert_int_equal(hold->state, HOLD_NONE); /* it forgot */
+    hold_free(hold);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pod_facts),       cmocka_unit_test(test_start_is_the_engines),
+        cmocka_unit_test(test_objects),         cmocka_unit_test(test_placement),
+        cmocka_unit_test(test_whose_is_listed), cmocka_unit_test(test_lists_that_do_not_count),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
