@@ -1,0 +1,147 @@
+#include "controller/controller.h"
+
+#include "base/log.h"
+#include "cli/cli.h"
+
+#include <string.h>
+
+static const char usage[] = "davit controller [options]";
+static const char description[] =
+    "Keeps ModelAdapters loaded in the engine pods they select, proved, published and truthfully described.";
+
+static int parse_proof(const char *name, enum proof_mode *ret_mode) {
+    static const char *const names[] = {[PROOF_EFFECT] = "effect", [PROOF_GENERATE] = "generate", [PROOF_LIST] = "list"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(name, names[i]) == 0) {
+            *ret_mode = (enum proof_mode)i;
+            return 0;
+        }
+    }
+    return -1;
+}
+
+static int fail_usage(const char *option, const char *value, const char *expected) {
+    fprintf(stderr, "davit controller: --%s: expected %s, found \"%s\"\n", option, expected, value);
+    return 2;
+}
+
+int cli_controller(int argc, char **argv) {
+    const char *kubeconfig = NULL, *namespace = NULL, *proof = "effect", *policy = "leastAdapters", *log_level = NULL;
+    const char *metrics_address = "127.0.0.1:0", *health_address = "0";
+    bool enable_sidecar = false, leader_elect = false, help = false;
+    double poll_period = 2;
+    int64_t burst = 100;
+    const struct option_spec table[] = {
+        {.name = "kubeconfig",
+         .type = OPTION_STRING,
+         .target = &kubeconfig,
+         .value_name = "PATH",
+         .help = "how to reach the API (default: $KUBECONFIG, the pod's service account, ~/.kube/config)"},
+        {.name = "namespace",
+         .type = OPTION_STRING,
+         .target = &namespace,
+         .value_name = "NAME",
+         .help = "look at one namespace only"},
+        {.name = "enable-runtime-sidecar",
+         .type = OPTION_FLAG,
+         .target = &enable_sidecar,
+         .help = "load through the container aibrix-runtime of pods that have it"},
+        {.name = "proof",
+         .type = OPTION_STRING,
+         .target = &proof,
+         .value_name = "KIND",
+         .help = "what makes an adapter Ready: list (it is listed), generate (it answered), effect (and differs from the base; "
+                 "default)"},
+        {.name = "poll-period",
+         .type = OPTION_FLOAT,
+         .target = &poll_period,
+         .value_name = "SECONDS",
+         .help = "how often each pod is asked what it holds (default 2)"},
+        {.name = "model-adapter-scheduler-policy",
+         .type = OPTION_STRING,
+         .target = &policy,
+         .value_name = "NAME",
+         .help = "random, leastAdapters (default) or binPack"},
+        {.name = "metrics-bind-address",
+         .type = OPTION_STRING,
+         .target = &metrics_address,
+         .value_name = "ADDRESS",
+         .help = "/metrics, /healthz and /readyz (default 127.0.0.1:0, a free port; 0 = none)"},
+        {.name = "health-probe-bind-address",
+         .type = OPTION_STRING,
+         .target = &health_address,
+         .value_name = "ADDRESS",
+         .help = "the same pages on a second address (default 0, none)"},
+        {.name = "kube-api-burst",
+         .type = OPTION_INT,
+         .target = &burst,
+         .value_name = "N",
+         .help = "calls to the API at once (default 100)",
+         .minimum = 1,
+         .maximum = 10000},
+        {.name = "leader-elect", .type = OPTION_FLAG, .target = &leader_elect, .help = "accepted; run one controller at a time"},
+        {.name = "log-level",
+         .type = OPTION_STRING,
+         .target = &log_level,
+         .value_name = "LEVEL",
+         .help = "debug, info, warn or error"},
+        {.name = "kube-api-qps",
+         .type = OPTION_IGNORED,
+         .takes_value = true,
+         .help = "ignored: calls are bounded by --kube-api-burst"},
+        {.name = "leader-election-namespace", .type = OPTION_IGNORED, .takes_value = true, .help = "ignored"},
+        {.name = "leader-election-id", .type = OPTION_IGNORED, .takes_value = true, .help = "ignored"},
+        {.name = "leader-election-lease-duration", .type = OPTION_IGNORED, .takes_value = true, .help = "ignored"},
+        {.name = "leader-election-renew-deadline", .type = OPTION_IGNORED, .takes_value = true, .help = "ignored"},
+        {.name = "leader-election-retry-period", .type = OPTION_IGNORED, .takes_value = true, .help = "ignored"},
+        {.name = "leader-election-resource-lock", .type = OPTION_IGNORED, .takes_value = true, .help = "ignored"},
+        {.name = "metrics-secure", .type = OPTION_IGNORED, .help = "ignored: the page is clear text"},
+        {.name = "enable-http2", .type = OPTION_IGNORED, .help = "ignored"},
+        {.name = "controllers", .type = OPTION_IGNORED, .takes_value = true, .help = "ignored: there is one controller"},
+        {.name = "disable-webhook", .type = OPTION_IGNORED, .help = "ignored: there is no webhook"},
+        {.name = "webhook-port", .type = OPTION_IGNORED, .takes_value = true, .help = "ignored: there is no webhook"},
+        {.name = "webhook-cert-dir", .type = OPTION_IGNORED, .takes_value = true, .help = "ignored: there is no webhook"},
+        {.name = "debug-mode", .type = OPTION_IGNORED, .help = "ignored"},
+        {.name = "v", .type = OPTION_IGNORED, .takes_value = true, .help = "ignored: see --log-level"},
+        {0},
+    };
+    struct error err = {0};
+    (void)log_init("controller", NULL);
+    int positional = options_parse(table, argc, argv, &help, &err);
+    if (help) {
+        options_print_help(table, usage, description, stdout);
+        return 0;
+    }
+    if (positional != 0) {
+        fprintf(stderr, "davit controller: %s\nSee davit controller --help.\n",
+                positional < 0 ? err.message : "it takes options only, no further arguments");
+        return 2;
+    }
+    struct controller_options options = {.kubeconfig = kubeconfig,
+                                         .namespace = namespace,
+                                         .enable_sidecar = enable_sidecar,
+                                         .poll_period_ms = (int64_t)(poll_period * 1000),
+                                         .metrics_address = metrics_address,
+                                         .health_address = health_address,
+                                         .calls_max = (int)burst};
+    if (parse_proof(proof, &options.proof) < 0) {
+        return fail_usage("proof", proof, "effect, generate or list");
+    }
+    if (placement_policy_parse(policy, &options.policy) < 0) {
+        return fail_usage("model-adapter-scheduler-policy", policy, "random, leastAdapters or binPack");
+    }
+    if (!(poll_period >= 0.05 && poll_period <= 3600)) {
+        return fail_usage("poll-period", "out of range", "0.05 to 3600 seconds");
+    }
+    if (log_init("controller", log_level) < 0) {
+        return fail_usage("log-level", log_level, "debug, info, warn or error");
+    }
+    if (leader_elect) {
+        log_info("--leader-elect: leadership is taken without contest; run one controller at a time");
+    }
+    if (controller_run(&options, &err) < 0) {
+        fprintf(stderr, "davit controller: %s\n", err.message);
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,79 @@
+#include "gateway/gateway.h"
+#include "base/log.h"
+#include "cli/cli.h"
+
+#define GATEWAY_PORT 8088
+
+int cli_gateway(int argc, char **argv) {
+    const char *address = getenv("POD_IP");
+    struct gateway_options options = {.address = address != NULL && *address != '\0' ? address : "127.0.0.1"};
+    const char *log_level = NULL;
+    int64_t port = GATEWAY_PORT;
+    int64_t drain_s = 25;
+    const struct option_spec table[] = {
+        {.name = "kubeconfig",
+         .type = OPTION_STRING,
+         .target = &options.kubeconfig,
+         .value_name = "PATH",
+         .help = "Kubernetes API to read routes from (else $KUBECONFIG, the pod's service account, ~/.kube/config)"},
+        {.name = "namespace",
+         .type = OPTION_STRING,
+         .target = &options.namespace,
+         .value_name = "NAME",
+         .help = "only this namespace (default: all)"},
+        {.name = "address",
+         .type = OPTION_STRING,
+         .target = &options.address,
+         .value_name = "IP",
+         .help = "address to serve on (default: $POD_IP, else 127.0.0.1)"},
+        {.name = "port",
+         .type = OPTION_INT,
+         .target = &port,
+         .value_name = "N",
+         .help = "port to serve on; 0 takes a free one (default 8088)",
+         .minimum = 0,
+         .maximum = 65535},
+        {.name = "port-file",
+         .type = OPTION_STRING,
+         .target = &options.port_file,
+         .value_name = "PATH",
+         .help = "write the port there once it serves"},
+        {.name = "drain-seconds",
+         .type = OPTION_INT,
+         .target = &drain_s,
+         .value_name = "N",
+         .help = "after SIGTERM, how long requests under way may go on (default 25)",
+         .minimum = 0,
+         .maximum = 3600},
+        {.name = "log-level",
+         .type = OPTION_STRING,
+         .target = &log_level,
+         .value_name = "LEVEL",
+         .help = "debug, info, warn or error (default info)"},
+        {0},
+    };
+    struct error err = {0};
+    bool help = false;
+    int positional = options_parse(table, argc, argv, &help, &err);
+    if (help) {
+        options_print_help(table, "davit gateway [options]",
+                           "OpenAI-compatible entry: sends each request to an engine pod that has the model or adapter it names.\n"
+                           "Serves /v1/* (POST), /v1/models, /healthz, /readyz and /metrics.",
+                           stdout);
+        return 0;
+    }
+    if (positional != 0 || log_init("gateway", log_level) < 0) {
+        (void)fprintf(stderr, "davit gateway: %s\nSee davit gateway --help.\n",
+                      positional < 0   ? err.message
+                      : positional > 0 ? "takes no arguments, only options"
+                                       : "--log-level: expected debug, info, warn or error");
+        return 2;
+    }
+    options.port = (int)port;
+    options.drain_ms = drain_s * 1000;
+    if (gateway_run(&options, &err) < 0) {
+        (void)fprintf(stderr, "davit gateway: %s\n", err.message);
+        return 1;
+    }
+    return 0;
+}
