@@ -132,6 +132,31 @@ static int parse_one(const struct option_spec *table, char **argv, int argc, int
     return set_value(spec, origin, argv[*at], err);
 }
 
+static const struct option_spec *find_short(const struct option_spec *table, const char *argument) {
+    for (const struct option_spec *spec = table; argument[0] == '-' && argument[1] != '\0' && spec->name != NULL; spec++) {
+        if (spec->short_name == argument[1] && (takes_value(spec) || argument[2] == '\0')) {
+            return spec;
+        }
+    }
+    return NULL;
+}
+
+static int parse_short(const struct option_spec *spec, char **argv, int argc, int *at, struct error *err) {
+    cleanup_free char *origin = xasprintf("-%c", spec->short_name);
+    const char *rest = argv[*at] + 2;
+    if (!takes_value(spec)) {
+        return set_value(spec, origin, "true", err);
+    }
+    if (*rest != '\0') {
+        return set_value(spec, origin, *rest == '=' ? rest + 1 : rest, err);
+    }
+    if (*at + 1 >= argc) {
+        return error_set(err, ERROR_INVALID, "%s: a value is missing", origin);
+    }
+    (*at)++;
+    return set_value(spec, origin, argv[*at], err);
+}
+
 static int apply_environment(const struct option_spec *table, struct error *err) {
     for (const struct option_spec *spec = table; spec->name != NULL; spec++) {
         const char *value = spec->env != NULL ? getenv(spec->env) : NULL;
@@ -159,6 +184,13 @@ int options_parse(const struct option_spec *table, int argc, char **argv, bool *
             *ret_help = true;
             return 0;
         }
+        const struct option_spec *spec = find_short(table, argv[i]);
+        if (spec != NULL) {
+            if (parse_short(spec, argv, argc, &i, err) < 0) {
+                return -1;
+            }
+            continue;
+        }
         if (strncmp(argv[i], "--", 2) != 0) {
             argv[++positional] = argv[i];
             continue;
@@ -181,7 +213,8 @@ void options_print_help(const struct option_spec *table, const char *usage, cons
             (void)fprintf(out, "\nOptions:\n");
             first = false;
         }
-        cleanup_free char *left = xasprintf("--%s%s%s", spec->name, spec->value_name != NULL ? " " : "",
+        char alias[] = {'-', spec->short_name, ',', ' ', '\0'};
+        cleanup_free char *left = xasprintf("%s--%s%s%s", spec->short_name != 0 ? alias : "", spec->name, spec->value_name != NULL ? " " : "",
                                             spec->value_name != NULL ? spec->value_name : "");
         (void)fprintf(out, "  %-34s %s%s%s%s\n", left, spec->help, spec->env != NULL ? " [" : "",
                       spec->env != NULL ? spec->env : "", spec->env != NULL ? "]" : "");

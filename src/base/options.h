@@ -1,5 +1,5 @@
 /* Command-line options as a table: spelling, environment variable, type, help. `--name value`, `--name=value`, and for flags
- * `--name` alone or `--no-name`. Values come from the command line, else from the environment variable, else stay as they were.
+ * `--name` alone or `--no-name`; with a short name also `-n value`, `-nvalue`, `-n=value`, and `-n` alone for a flag. Values come from the command line, else from the environment variable, else stay as they were.
  * An unknown option, a missing value or a value of the wrong type is an error that names the option and, where one is close, the
  * option that was perhaps meant. */
 #ifndef DAVIT_BASE_OPTIONS_H
@@ -37,6 +37,7 @@ struct option_spec {
     int64_t minimum; /* OPTION_INT; both 0 = any */
     int64_t maximum;
     bool takes_value; /* OPTION_IGNORED */
+    char short_name;  /* 'n' for -n; 0 = none */
 };
 
 /* Fills the targets. Positional arguments are moved to the front of argv[1..]; returns their number. `--help` and `-h` set

@@ -1,4 +1,4 @@
-/* The controller: keeps engines, Services, EndpointSlices and the status of ModelAdapters as the objects say (design.md 5).
+/* The controller: keeps engines, Services, EndpointSlices and the status of ModelAdapters as the objects say.
  *
  *   watch caches, polls of pods -> world.c -> plan.c (pure) -> act.c (engines), write.c (API)
  *

@@ -1,5 +1,5 @@
 /* The status of a ModelAdapter and the events that its changes are worth, pure. Phases, condition types and reasons are AIBrix's
- * where it has them (reference/aibrix.md 1.4, 1.5); they go True and False truthfully. */
+ * where it has them; they go True and False truthfully. */
 #ifndef DAVIT_CONTROLLER_PLAN_STATUS_H
 #define DAVIT_CONTROLLER_PLAN_STATUS_H
 

@@ -1,4 +1,4 @@
-/* The Service and the EndpointSlice of an adapter, as AIBrix writes them (reference/aibrix.md 2.8, 2.9), and the patches that bring
+/* The Service and the EndpointSlice of an adapter, as AIBrix writes them (v0.7), and the patches that bring
  * existing ones there. Pure. */
 #ifndef DAVIT_CONTROLLER_PUBLISH_H
 #define DAVIT_CONTROLLER_PUBLISH_H

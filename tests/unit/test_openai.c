@@ -1,4 +1,4 @@
-/* engine/api: request bodies in, and answers out, byte for byte as vLLM 0.32 (shared/reference/recorded). */
+/* engine/api: request bodies in, and answers out, byte for byte as vLLM 0.32. */
 #include "engine_support.h"
 
 #include "engine/api/answer.h"
