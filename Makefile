@@ -23,7 +23,7 @@ build: $(BUILD)/build.ninja
 
 $(BUILD)/build.ninja:
 	@scripts/install-packages build
-	@meson setup $(BUILD) $(WERROR) --buildtype=release -Dtests=disabled >/dev/null
+	@log=$$(meson setup $(BUILD) $(WERROR) --buildtype=release -Dtests=disabled 2>&1) || { echo "$$log"; exit 1; }
 
 demo:
 	@scripts/install-packages build demo
