@@ -43,5 +43,7 @@ void chat_answer_describe(const struct chat_answer *answer, int64_t asked_ns, st
 
 /* The message in the body of an error response, else the body itself as one line, cut; "" when there is none. */
 void chat_error_message(const char *body, size_t len, struct buffer *out);
+/* Text for a terminal: control characters but LF and TAB become U+FFFD, so that a model cannot steer the terminal. */
+void chat_append_printable(struct buffer *out, const char *text, size_t len);
 
 #endif
