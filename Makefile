@@ -19,7 +19,7 @@ WERROR ?= --werror
 all: build
 
 build: $(BUILD)/build.ninja
-	@ninja -C $(BUILD) $(if $(V),-v,--quiet) davit
+	@if [ -t 1 ]; then NINJA_STATUS='    [%f/%t] ' ninja -C $(BUILD) davit; else ninja -C $(BUILD) --quiet davit; fi
 
 $(BUILD)/build.ninja:
 	@scripts/install-packages build
@@ -27,6 +27,7 @@ $(BUILD)/build.ninja:
 
 demo:
 	@scripts/install-packages build demo
+	@echo "==> building $(BUILD)/davit"
 	@$(MAKE) --no-print-directory build
 	@scripts/demo
 

@@ -119,6 +119,9 @@ static int parse_one(const struct option_spec *table, char **argv, int argc, int
                          close != NULL ? " (did you mean --" : "", close != NULL ? close : "", close != NULL ? "?)" : "");
     }
     cleanup_free char *origin = xasprintf("--%s", spec->name);
+    if (negated && equals != NULL) {
+        return error_set(err, ERROR_INVALID, "--no-%s takes no value", spec->name);
+    }
     if (!takes_value(spec)) {
         return set_value(spec, origin, equals != NULL ? equals + 1 : negated ? "false" : "true", err);
     }
@@ -214,8 +217,8 @@ void options_print_help(const struct option_spec *table, const char *usage, cons
             first = false;
         }
         char alias[] = {'-', spec->short_name, ',', ' ', '\0'};
-        cleanup_free char *left = xasprintf("%s--%s%s%s", spec->short_name != 0 ? alias : "", spec->name, spec->value_name != NULL ? " " : "",
-                                            spec->value_name != NULL ? spec->value_name : "");
+        cleanup_free char *left = xasprintf("%s--%s%s%s", spec->short_name != 0 ? alias : "", spec->name,
+                                            spec->value_name != NULL ? " " : "", spec->value_name != NULL ? spec->value_name : "");
         (void)fprintf(out, "  %-34s %s%s%s%s\n", left, spec->help, spec->env != NULL ? " [" : "",
                       spec->env != NULL ? spec->env : "", spec->env != NULL ? "]" : "");
     }

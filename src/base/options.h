@@ -1,7 +1,7 @@
 /* Command-line options as a table: spelling, environment variable, type, help. `--name value`, `--name=value`, and for flags
- * `--name` alone or `--no-name`; with a short name also `-n value`, `-nvalue`, `-n=value`, and `-n` alone for a flag. Values come from the command line, else from the environment variable, else stay as they were.
- * An unknown option, a missing value or a value of the wrong type is an error that names the option and, where one is close, the
- * option that was perhaps meant. */
+ * `--name` alone or `--no-name`; with a short name also `-n value`, `-nvalue`, `-n=value`, and `-n` alone for a flag. Values come
+ * from the command line, else from the environment variable, else stay as they were. An unknown option, a missing value or a value
+ * of the wrong type is an error that names the option and, where one is close, the option that was perhaps meant. */
 #ifndef DAVIT_BASE_OPTIONS_H
 #define DAVIT_BASE_OPTIONS_H
 

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #define ERROR_BODY_BYTES_SHOWN 300
-#define REPLACEMENT_CHARACTER "\xEF\xBF\xBD"
 
 /* ---- requests ---- */
 
@@ -27,8 +26,8 @@ char *chat_request_body(const struct chat_settings *settings, const char *model,
         json_array_append_new(all, chat_message("system", settings->system));
     }
     json_array_extend(all, (json_t *)messages);
-    cleanup_json json_t *body =
-        json_pack("{s:o, s:O, s:b, s:{s:b}}", "model", text_value(model), "messages", all, "stream", 1, "stream_options", "include_usage", 1);
+    cleanup_json json_t *body = json_pack("{s:o, s:O, s:b, s:{s:b}}", "model", text_value(model), "messages", all, "stream", 1,
+                                          "stream_options", "include_usage", 1);
     if (settings->max_tokens > 0) {
         json_object_set_new(body, "max_tokens", json_integer(settings->max_tokens));
     }
@@ -142,18 +141,5 @@ void chat_error_message(const char *body, size_t len, struct buffer *out) {
     size_t shown = len < ERROR_BODY_BYTES_SHOWN ? len : ERROR_BODY_BYTES_SHOWN;
     for (size_t i = 0; i < shown; i++) {
         buffer_append_char(out, (unsigned char)body[i] < ' ' ? ' ' : body[i]);
-    }
-}
-
-void chat_append_printable(struct buffer *out, const char *text, size_t len) {
-    for (size_t i = 0; i < len; i++) {
-        unsigned char byte = (unsigned char)text[i];
-        bool is_c1 = byte == 0xC2 && i + 1 < len && (unsigned char)text[i + 1] < 0xA0; /* U+0080 to U+009F */
-        if (is_c1 || byte == 0x7F || (byte < ' ' && byte != '\n' && byte != '\t')) {
-            buffer_append_text(out, REPLACEMENT_CHARACTER);
-            i += is_c1;
-        } else {
-            buffer_append_char(out, (char)byte);
-        }
     }
 }

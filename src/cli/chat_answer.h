@@ -33,8 +33,9 @@ char *chat_request_body(const struct chat_settings *settings, const char *model,
 
 void chat_answer_init(struct chat_answer *answer);
 void chat_answer_release(struct chat_answer *answer);
-/* Takes bytes of the response. What they add to the answer is appended to answer->text. ERROR_LIMIT: too long. ERROR_INVALID: not what
- * an OpenAI-compatible server sends. ERROR_UNAVAILABLE: the server reports an error in the stream; the message is the server's. */
+/* Takes bytes of the response. What they add to the answer is appended to answer->text. ERROR_LIMIT: too long. ERROR_INVALID: not
+ * what an OpenAI-compatible server sends. ERROR_UNAVAILABLE: the server reports an error in the stream; the message is the
+ * server's. */
 int chat_answer_read(struct chat_answer *answer, const char *bytes, size_t len, int64_t now_ns, struct error *err) DAVIT_MUST_USE;
 /* Tokens a second after the first one; 0 when it cannot be told. */
 double chat_answer_rate(const struct chat_answer *answer);
@@ -43,7 +44,5 @@ void chat_answer_describe(const struct chat_answer *answer, int64_t asked_ns, st
 
 /* The message in the body of an error response, else the body itself as one line, cut; "" when there is none. */
 void chat_error_message(const char *body, size_t len, struct buffer *out);
-/* Text for a terminal: control characters but LF and TAB become U+FFFD, so that a model cannot steer the terminal. */
-void chat_append_printable(struct buffer *out, const char *text, size_t len);
 
 #endif

@@ -15,6 +15,10 @@ int cli_up(int argc, char **argv);
 int cli_down(int argc, char **argv);
 int cli_status(int argc, char **argv);
 
+/* A person's tools. */
+int cli_get(int argc, char **argv);
+int cli_chat(int argc, char **argv);
+
 /* The roles. */
 int cli_engine(int argc, char **argv);
 int cli_runtime(int argc, char **argv);

@@ -12,6 +12,8 @@ static const struct command {
     {"up", cli_up, "start everything on this machine: API server, node, controller, gateway"},
     {"status", cli_status, "what runs here, and how to reach it"},
     {"down", cli_down, "stop what `davit up` started, pods included; keeps the objects"},
+    {"get", cli_get, "the adapters and where they are loaded"},
+    {"chat", cli_chat, "ask models through the gateway"},
     {"engine", cli_engine, "CPU inference server that speaks vLLM's dialect: one base model, many LoRA adapters"},
     {"runtime", cli_runtime, "sidecar of an engine pod: fetches adapters and hands them to the engine"},
     {"controller", cli_controller, "places, loads, proves and publishes ModelAdapters"},

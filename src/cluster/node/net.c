@@ -3,14 +3,18 @@
 #include "base/file.h"
 #include "cluster/node/records.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #define RECORD "net"
+#define CLAIM_PORT 10250 /* UDP, on 127.1.N.1; nothing is sent there */
 
 /* /run for root, /tmp for everybody. Files of others may be unreadable to us; such a net counts as taken. */
 static const char *lock_folder(void) {
@@ -58,6 +62,37 @@ static int lock_net(int number, const char *folder, struct error *err) {
     return result;
 }
 
+/* Files do not tell of nodes that share our network but not our files (containers on the host's network). A bound socket does: it
+ * is held as long as the node lives. Returns the descriptor, -1 when the net is claimed. */
+static int claim_net(int number) {
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(CLAIM_PORT), .sin_addr = {htonl(0x7f010001U | (uint32_t)number << 8)}};
+    if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+/* Whether anybody listens on an address of the net: pods whose node is gone and that we have no record of (proc(5), /proc/net/tcp).
+ */
+static bool has_listeners(int number) {
+    FILE *table = fopen("/proc/net/tcp", "re");
+    char line[512];
+    bool found = false;
+    while (table != NULL && !found && fgets(line, sizeof(line), table) != NULL) {
+        unsigned address = 0;
+        unsigned state = 0;
+        found = sscanf(line, " %*d: %8X:%*X %*8X:%*X %2X", &address, &state) == 2 && state == 0x0a &&
+                (ntohl(address) & 0xffffff00U) == (0x7f010000U | (uint32_t)number << 8);
+    }
+    if (table != NULL) {
+        (void)fclose(table);
+    }
+    return found;
+}
+
 static int parse_cidr(const char *text, struct error *err) {
     unsigned number = 0;
     int used = 0;
@@ -75,10 +110,15 @@ static int recorded_number(const char *folder) {
 
 static int take_any(const char *folder, int *ret_number, struct error *err) {
     for (int number = 1; number <= 254; number++) {
-        int fd = lock_net(number, folder, err);
-        if (fd >= 0) {
+        int fd = has_listeners(number) ? -1 : lock_net(number, folder, err);
+        int claim_fd = fd >= 0 ? claim_net(number) : -1;
+        if (claim_fd >= 0) {
+            close(claim_fd); /* net_take has it again at once */
             *ret_number = number;
             return fd;
+        }
+        if (fd >= 0) {
+            close(fd);
         }
     }
     return error_set(err, ERROR_BUSY, "no free pod net: 127.1.1.0/24 to 127.1.254.0/24 are all in use; see %s", lock_folder());
@@ -103,11 +143,15 @@ int net_take(const char *folder, const char *wanted, struct net *ret_net, struct
     if (fd < 0) {
         return -1;
     }
-    struct net net = {.number = number, .lock_fd = fd, .next_host = NET_HOST_FIRST};
+    struct net net = {.number = number, .lock_fd = fd, .claim_fd = claim_net(number), .next_host = NET_HOST_FIRST};
+    if (net.claim_fd < 0) {
+        close(fd);
+        return error_set(err, ERROR_BUSY, "net 127.1.%d.0/24 is in use by another node on this network", number);
+    }
     (void)snprintf(net.cidr, sizeof(net.cidr), "127.1.%d.0/24", number);
     cleanup_free char *record = path_join(folder, RECORD);
     if (file_replace(record, net.cidr, strlen(net.cidr), 0600, err) < 0) {
-        close(fd);
+        net_release(&net);
         return -1;
     }
     *ret_net = net;
@@ -117,8 +161,10 @@ int net_take(const char *folder, const char *wanted, struct net *ret_net, struct
 void net_release(struct net *net) {
     if (net->lock_fd >= 0) {
         close(net->lock_fd);
+        close(net->claim_fd);
     }
     net->lock_fd = -1;
+    net->claim_fd = -1;
 }
 
 static int host_of(const struct net *net, const char *address) {

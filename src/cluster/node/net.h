@@ -1,7 +1,8 @@
 /* Loopback addresses for pods: each state folder has a net 127.1.N.0/24 of its own, each pod an address of it.
  *
  * Which N is free is settled machine-wide by one lock file a net, whose text names the state folder that had it last: pods outlive
- * their node, so a net whose last owner still has live processes is not free although nobody holds its lock. */
+ * their node, so a net whose last owner still has live processes is not free although nobody holds its lock. A node that shares the
+ * network but not the files shows itself by a socket that it keeps bound, and its pods by what they listen on. */
 #ifndef DAVIT_CLUSTER_NODE_NET_H
 #define DAVIT_CLUSTER_NODE_NET_H
 
@@ -13,8 +14,9 @@
 #define NET_HOST_LAST 250
 
 struct net {
-    int number;  /* the N of 127.1.N.0/24 */
-    int lock_fd; /* held as long as the process lives; -1 = none */
+    int number;   /* the N of 127.1.N.0/24 */
+    int lock_fd;  /* held as long as the process lives; -1 = none */
+    int claim_fd; /* a socket of the net, likewise */
     char cidr[24];
     bool is_used[256];
     int next_host;
