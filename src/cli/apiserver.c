@@ -1,16 +1,13 @@
-#include "base/log.h"
 #include "base/options.h"
+#include "cli/cli.h"
+#include "cli/command.h"
 #include "cluster/api/server.h"
-
-#include <stdio.h>
-
-int cli_apiserver(int argc, char **argv);
 
 /* davit apiserver: see cluster/api/server.h. */
 int cli_apiserver(int argc, char **argv) {
     struct apiserver_options options = {.address = "127.0.0.1"};
     int64_t port = 6443;
-    const char *log_level = NULL;
+    const char *log_level = "info";
     const struct option_spec table[] = {
         {.name = "dir",
          .env = "DAVIT_DIR",
@@ -47,29 +44,23 @@ int cli_apiserver(int argc, char **argv) {
          .help = "debug, info, warn or error"},
         {0},
     };
+    const struct command command = {
+        .name = "apiserver",
+        .arguments = "--dir DIR [options]",
+        .description = "A Kubernetes-compatible API on SQLite, for one machine.",
+        .options = table,
+        .log_level = &log_level,
+    };
     struct error err = {0};
-    bool wants_help = false;
-    int positional = options_parse(table, argc, argv, &wants_help, &err);
-    if (wants_help) {
-        options_print_help(table, "davit apiserver --dir DIR [options]", "A Kubernetes-compatible API on SQLite, for one machine.",
-                           stdout);
-        return 0;
+    int arguments = 0;
+    int status = command_parse(&command, argc, argv, &arguments);
+    if (status != COMMAND_GO_ON) {
+        return status;
     }
-    if (positional > 0) {
-        error_set(&err, ERROR_INVALID, "unexpected argument \"%s\"", argv[1]);
-    } else if (positional == 0 && options.folder == NULL) {
+    if (options.folder == NULL) {
         error_set(&err, ERROR_INVALID, "--dir is required: the folder for its state");
-    } else if (positional == 0 && log_init("apiserver", log_level) < 0) {
-        error_set(&err, ERROR_INVALID, "--log-level: \"%s\" is not one of debug, info, warn, error", log_level);
-    }
-    if (err.code != ERROR_NONE) {
-        (void)fprintf(stderr, "davit apiserver: %s\n", err.message);
-        return 2;
+        return command_misused("apiserver", &err);
     }
     options.port = (int)port;
-    if (apiserver_run(&options, &err) < 0) {
-        log_error("%s", err.message);
-        return 1;
-    }
-    return 0;
+    return apiserver_run(&options, &err) < 0 ? command_failed("apiserver", &err) : 0;
 }

@@ -1,8 +1,8 @@
 /* davit chat: asks models through the gateway, once or line by line, and shows the answers as they come. */
 #include "cli/cli.h"
+#include "cli/command.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "cli/chat_client.h"
 #include "cli/printable.h"
 #include "cluster/up/instance.h"
@@ -387,35 +387,37 @@ int cli_chat(int argc, char **argv) {
          .help = "sent as a bearer token"},
         {0},
     };
-    struct error err = {0};
-    bool wants_help = false;
-    (void)log_init("chat", "warn");
-    int positional = options_parse(table, argc, argv, &wants_help, &err);
-    if (wants_help) {
-        options_print_help(
-            table, "davit chat --model NAME [--model NAME2 ...] [QUESTION]",
+    const struct command command = {
+        .name = "chat",
+        .arguments = "--model NAME [--model NAME2 ...] [QUESTION]",
+        .description =
             "Asks models through the gateway and shows the answers as they come. Without a question: a conversation, line by "
             "line\n(/reset, /model NAME, /quit). Without --model: what can be asked for.",
-            stdout);
-        return 0;
+        .options = table,
+        .log_level = NULL,
+        .arguments_max = -1,
+    };
+    struct error err = {0};
+    int arguments = 0;
+    int status = command_parse(&command, argc, argv, &arguments);
+    if (status != COMMAND_GO_ON) {
+        return status;
     }
     bool has_temperature = !isnan(chat.settings.temperature);
-    if (positional < 0 || check_temperature(chat.settings.temperature, has_temperature, &err) < 0) {
-        (void)fprintf(stderr, "davit chat: %s; `davit chat --help` lists the options\n", err.message);
-        return 2;
+    if (check_temperature(chat.settings.temperature, has_temperature, &err) < 0) {
+        return command_misused("chat", &err);
     }
     chat.settings.temperature = has_temperature ? chat.settings.temperature : -1;
     const char *no_color = getenv("NO_COLOR");
     chat.has_colour = isatty(STDOUT_FILENO) && (no_color == NULL || *no_color == '\0');
     chat.has_keyboard = isatty(STDIN_FILENO);
-    cleanup_free char *question = join_words(argv + 1, positional);
+    cleanup_free char *question = join_words(argv + 1, arguments);
     cleanup_free char *url = NULL;
     if (find_gateway(&chat, &url, &err) < 0) {
-        (void)fprintf(stderr, "davit chat: %s\n", err.message);
-        return 1;
+        return command_failed("chat", &err);
     }
     chat_client_init(&chat.client, url, chat.api_key);
-    int status = run(&chat, question);
+    status = run(&chat, question);
     chat_client_release(&chat.client);
     return status;
 }

@@ -1,13 +1,11 @@
+/* davit controller: see controller/controller.h. */
 #include "controller/controller.h"
 
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cli/command.h"
 
 #include <string.h>
-
-static const char usage[] = "davit controller [options]";
-static const char description[] =
-    "Keeps ModelAdapters loaded in the engine pods they select, proved, published and truthfully described.";
 
 static int parse_proof(const char *name, enum proof_mode *ret_mode) {
     static const char *const names[] = {[PROOF_EFFECT] = "effect", [PROOF_GENERATE] = "generate", [PROOF_LIST] = "list"};
@@ -21,14 +19,15 @@ static int parse_proof(const char *name, enum proof_mode *ret_mode) {
 }
 
 static int fail_usage(const char *option, const char *value, const char *expected) {
-    fprintf(stderr, "davit controller: --%s: expected %s, found \"%s\"\n", option, expected, value);
-    return 2;
+    struct error err;
+    error_set(&err, ERROR_INVALID, "--%s: expected %s, found \"%s\"", option, expected, value);
+    return command_misused("controller", &err);
 }
 
 int cli_controller(int argc, char **argv) {
-    const char *kubeconfig = NULL, *namespace = NULL, *proof = "effect", *policy = "leastAdapters", *log_level = NULL;
+    const char *kubeconfig = NULL, *namespace = NULL, *proof = "effect", *policy = "leastAdapters", *log_level = "info";
     const char *metrics_address = "127.0.0.1:0", *health_address = "0";
-    bool enable_sidecar = false, leader_elect = false, help = false;
+    bool enable_sidecar = false, leader_elect = false;
     double poll_period = 2;
     int64_t burst = 100;
     const struct option_spec table[] = {
@@ -105,17 +104,18 @@ int cli_controller(int argc, char **argv) {
         {.name = "v", .type = OPTION_IGNORED, .takes_value = true, .help = "ignored: see --log-level"},
         {0},
     };
+    const struct command command = {
+        .name = "controller",
+        .arguments = "[options]",
+        .description = "Keeps ModelAdapters loaded in the engine pods they select, proved, published and truthfully described.",
+        .options = table,
+        .log_level = &log_level,
+    };
     struct error err = {0};
-    (void)log_init("controller", NULL);
-    int positional = options_parse(table, argc, argv, &help, &err);
-    if (help) {
-        options_print_help(table, usage, description, stdout);
-        return 0;
-    }
-    if (positional != 0) {
-        fprintf(stderr, "davit controller: %s\nSee davit controller --help.\n",
-                positional < 0 ? err.message : "it takes options only, no further arguments");
-        return 2;
+    int arguments = 0;
+    int status = command_parse(&command, argc, argv, &arguments);
+    if (status != COMMAND_GO_ON) {
+        return status;
     }
     struct controller_options options = {.kubeconfig = kubeconfig,
                                          .namespace = namespace,
@@ -133,15 +133,8 @@ int cli_controller(int argc, char **argv) {
     if (!(poll_period >= 0.05 && poll_period <= 3600)) {
         return fail_usage("poll-period", "out of range", "0.05 to 3600 seconds");
     }
-    if (log_init("controller", log_level) < 0) {
-        return fail_usage("log-level", log_level, "debug, info, warn or error");
-    }
     if (leader_elect) {
         log_info("--leader-elect: leadership is taken without contest; run one controller at a time");
     }
-    if (controller_run(&options, &err) < 0) {
-        fprintf(stderr, "davit controller: %s\n", err.message);
-        return 1;
-    }
-    return 0;
+    return controller_run(&options, &err) < 0 ? command_failed("controller", &err) : 0;
 }

@@ -2,7 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/file.h"
-#include "base/log.h"
+#include "cli/command.h"
 #include "cluster/node/node.h"
 #include "cluster/up/instance.h"
 
@@ -69,26 +69,23 @@ int cli_down(int argc, char **argv) {
          .help = "state directory (default $XDG_STATE_HOME/davit, else ~/.local/state/davit)"},
         {0},
     };
-    struct error err = {0};
-    bool wants_help = false;
-    (void)log_init("down", "warn");
-    int positional = options_parse(table, argc, argv, &wants_help, &err);
-    if (wants_help) {
-        options_print_help(
-            table, "davit down [--dir DIR]",
+    const struct command command = {
+        .name = "down",
+        .arguments = "[--dir DIR]",
+        .description =
             "Stops the roles that `davit up` started, and all pods. Objects, logs and ports are kept for the next `davit up`.",
-            stdout);
-        return 0;
-    }
-    if (positional != 0) {
-        (void)fprintf(stderr, "davit down: %s; `davit down --help` lists the options\n",
-                      positional < 0 ? err.message : "it takes options only");
-        return 2;
+        .options = table,
+        .log_level = NULL,
+    };
+    struct error err = {0};
+    int arguments = 0;
+    int status = command_parse(&command, argc, argv, &arguments);
+    if (status != COMMAND_GO_ON) {
+        return status;
     }
     cleanup_free char *directory = NULL;
     if (instance_directory(dir, &directory, &err) < 0 || run(directory, &err) < 0) {
-        (void)fprintf(stderr, "davit down: %s\n", err.message);
-        return 1;
+        return command_failed("down", &err);
     }
     return 0;
 }

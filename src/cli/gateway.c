@@ -1,13 +1,14 @@
+/* davit gateway: see gateway/gateway.h. */
 #include "gateway/gateway.h"
-#include "base/log.h"
 #include "cli/cli.h"
+#include "cli/command.h"
 
 #define GATEWAY_PORT 8088
 
 int cli_gateway(int argc, char **argv) {
     const char *address = getenv("POD_IP");
     struct gateway_options options = {.address = address != NULL && *address != '\0' ? address : "127.0.0.1"};
-    const char *log_level = NULL;
+    const char *log_level = "info";
     int64_t port = GATEWAY_PORT;
     int64_t drain_s = 25;
     const struct option_spec table[] = {
@@ -52,28 +53,21 @@ int cli_gateway(int argc, char **argv) {
          .help = "debug, info, warn or error (default info)"},
         {0},
     };
+    const struct command command = {
+        .name = "gateway",
+        .arguments = "[options]",
+        .description = "OpenAI-compatible entry: sends each request to an engine pod that has the model or adapter it names.\n"
+                       "Serves /v1/* (POST), /v1/models, /healthz, /readyz and /metrics.",
+        .options = table,
+        .log_level = &log_level,
+    };
     struct error err = {0};
-    bool help = false;
-    int positional = options_parse(table, argc, argv, &help, &err);
-    if (help) {
-        options_print_help(table, "davit gateway [options]",
-                           "OpenAI-compatible entry: sends each request to an engine pod that has the model or adapter it names.\n"
-                           "Serves /v1/* (POST), /v1/models, /healthz, /readyz and /metrics.",
-                           stdout);
-        return 0;
-    }
-    if (positional != 0 || log_init("gateway", log_level) < 0) {
-        (void)fprintf(stderr, "davit gateway: %s\nSee davit gateway --help.\n",
-                      positional < 0   ? err.message
-                      : positional > 0 ? "takes no arguments, only options"
-                                       : "--log-level: expected debug, info, warn or error");
-        return 2;
+    int arguments = 0;
+    int status = command_parse(&command, argc, argv, &arguments);
+    if (status != COMMAND_GO_ON) {
+        return status;
     }
     options.port = (int)port;
     options.drain_ms = drain_s * 1000;
-    if (gateway_run(&options, &err) < 0) {
-        (void)fprintf(stderr, "davit gateway: %s\n", err.message);
-        return 1;
-    }
-    return 0;
+    return gateway_run(&options, &err) < 0 ? command_failed("gateway", &err) : 0;
 }

@@ -1,7 +1,7 @@
 /* davit get adapters: which adapter is on which pod. */
 #include "cli/cli.h"
+#include "cli/command.h"
 
-#include "base/log.h"
 #include "cli/adapter_matrix.h"
 #include "cluster/up/instance.h"
 #include "io/http.h"
@@ -211,9 +211,6 @@ static bool is_word_for_adapters(const char *word) {
 }
 
 static int check_usage(const struct settings *settings, int positional, char **argv, struct error *err) {
-    if (positional < 0) {
-        return -1;
-    }
     if (positional != 1 || !is_word_for_adapters(argv[1])) {
         return error_set(err, ERROR_INVALID, "it shows adapters: `davit get adapters`; kubectl shows everything else");
     }
@@ -255,18 +252,22 @@ int cli_get(int argc, char **argv) {
          .help = "state directory (default $DAVIT_DIR, else $XDG_STATE_HOME/davit, else ~/.local/state/davit)"},
         {0},
     };
+    const struct command command = {
+        .name = "get",
+        .arguments = "adapters [-n NAMESPACE | -A] [-o json]",
+        .description = "Shows each adapter on each pod: state, revision and how long loading took.",
+        .options = table,
+        .log_level = NULL,
+        .arguments_max = -1,
+    };
     struct error err = {0};
-    bool wants_help = false;
-    (void)log_init("get", "warn");
-    int positional = options_parse(table, argc, argv, &wants_help, &err);
-    if (wants_help) {
-        options_print_help(table, "davit get adapters [-n NAMESPACE | -A] [-o json]",
-                           "Shows each adapter on each pod: state, revision and how long loading took.", stdout);
-        return 0;
+    int arguments = 0;
+    int status = command_parse(&command, argc, argv, &arguments);
+    if (status != COMMAND_GO_ON) {
+        return status;
     }
-    if (check_usage(&settings, positional, argv, &err) < 0) {
-        (void)fprintf(stderr, "davit get: %s; `davit get --help` lists the options\n", err.message);
-        return 2;
+    if (check_usage(&settings, arguments, argv, &err) < 0) {
+        return command_misused("get", &err);
     }
     if (run(&settings, &err) < 0) {
         (void)fprintf(stderr, "davit get: %s%s\n", err.message, advice(&settings, err.code));

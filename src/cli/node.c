@@ -1,12 +1,9 @@
 /* `davit node`: see cluster/node/node.h. */
 #include "cli/cli.h"
 
-#include "base/log.h"
+#include "cli/command.h"
 #include "cluster/node/node.h"
 
-#include <stdio.h>
-
-static const char usage[] = "davit node --dir DIR [options]";
 static const char description[] =
     "Runs Deployments and pods of a Kubernetes API as processes of this machine, each pod with a loopback address of its own\n"
     "($(POD_IP) in its command, arguments and environment). Images are not pulled: every container names a command that exists "
@@ -17,7 +14,7 @@ static const char description[] =
 
 int cli_node(int argc, char **argv) {
     struct node_options node = {0};
-    const char *log_level = NULL;
+    const char *log_level = "info";
     const struct option_spec table[] = {
         {.name = "kubeconfig",
          .env = NULL,
@@ -51,26 +48,22 @@ int cli_node(int argc, char **argv) {
          .help = "debug, info, warn or error (default: info)"},
         {0},
     };
-    struct error err;
-    bool help = false;
-    int positional = options_parse(table, argc, argv, &help, &err);
-    if (positional >= 0 && help) {
-        options_print_help(table, usage, description, stdout);
-        return 0;
+    const struct command command = {
+        .name = "node",
+        .arguments = "--dir DIR [options]",
+        .description = description,
+        .options = table,
+        .log_level = &log_level,
+    };
+    struct error err = {0};
+    int arguments = 0;
+    int status = command_parse(&command, argc, argv, &arguments);
+    if (status != COMMAND_GO_ON) {
+        return status;
     }
-    if (positional > 0) {
-        error_set(&err, ERROR_INVALID, "unexpected argument \"%s\"", argv[1]);
-    } else if (positional == 0 && node.folder == NULL) {
+    if (node.folder == NULL) {
         error_set(&err, ERROR_INVALID, "--dir is required: the folder for logs and records of pods");
-    } else if (positional == 0 && log_init("node", log_level) < 0) {
-        error_set(&err, ERROR_INVALID, "--log-level \"%s\": expected debug, info, warn or error", log_level);
-    } else if (positional == 0) {
-        if (node_run(&node, &err) == 0) {
-            return 0;
-        }
-        (void)fprintf(stderr, "davit node: %s\n", err.message);
-        return 1;
+        return command_misused("node", &err);
     }
-    (void)fprintf(stderr, "davit node: %s\nSee davit node --help.\n", err.message);
-    return 2;
+    return node_run(&node, &err) < 0 ? command_failed("node", &err) : 0;
 }

@@ -1,6 +1,7 @@
+/* davit runtime: see runtime/runtime.h. */
 #include "runtime/runtime.h"
-#include "base/log.h"
 #include "cli/cli.h"
+#include "cli/command.h"
 
 #include <string.h>
 
@@ -33,7 +34,7 @@ int cli_runtime(int argc, char **argv) {
                                               : xasprintf("http://localhost:%d", ENGINE_DEFAULT_PORT);
     struct runtime_options options = {
         .address = pod_ip != NULL ? pod_ip : "0.0.0.0", .engine = "vllm", .endpoint = default_endpoint};
-    const char *log_level = NULL;
+    const char *log_level = "info";
     int64_t port = RUNTIME_PORT;
     int64_t drain_s = 25;
     const struct option_spec table[] = {
@@ -81,34 +82,26 @@ int cli_runtime(int argc, char **argv) {
         {.name = "enable-fastapi-docs", .type = OPTION_IGNORED},
         {0},
     };
+    const struct command command = {
+        .name = "runtime",
+        .arguments = "[options]",
+        .description = "Sidecar of an engine pod: checks adapters and hands them to the engine beside it.\n"
+                       "Serves /v1/lora_adapter/load and /unload (POST), /v1/models, /healthz, /ready and /metrics.",
+        .options = table,
+        .log_level = &log_level,
+    };
     struct error err = {0};
-    bool help = false;
-    int positional = options_parse(table, argc, argv, &help, &err);
-    if (help) {
-        options_print_help(table, "davit runtime [options]",
-                           "Sidecar of an engine pod: checks adapters and hands them to the engine beside it.\n"
-                           "Serves /v1/lora_adapter/load and /unload (POST), /v1/models, /healthz, /ready and /metrics.",
-                           stdout);
-        return 0;
-    }
-    if (positional != 0 || log_init("runtime", log_level) < 0) {
-        (void)fprintf(stderr, "davit runtime: %s\nSee davit runtime --help.\n",
-                      positional < 0   ? err.message
-                      : positional > 0 ? "takes no arguments, only options"
-                                       : "--log-level: expected debug, info, warn or error");
-        return 2;
+    int arguments = 0;
+    int status = command_parse(&command, argc, argv, &arguments);
+    if (status != COMMAND_GO_ON) {
+        return status;
     }
     cleanup_free char *endpoint = NULL;
     options.port = (int)port;
     options.drain_ms = drain_s * 1000;
     if (clean_endpoint(options.endpoint, &endpoint, &err) < 0) {
-        (void)fprintf(stderr, "davit runtime: %s\n", err.message);
-        return 2;
+        return command_misused("runtime", &err);
     }
     options.endpoint = endpoint;
-    if (runtime_run(&options, &err) < 0) {
-        (void)fprintf(stderr, "davit runtime: %s\n", err.message);
-        return 1;
-    }
-    return 0;
+    return runtime_run(&options, &err) < 0 ? command_failed("runtime", &err) : 0;
 }

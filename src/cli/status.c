@@ -2,7 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "cli/command.h"
 #include "cluster/up/instance.h"
 #include "cluster/up/readiness.h"
 
@@ -110,25 +110,20 @@ int cli_status(int argc, char **argv) {
          .help = "print the gateway's URL and nothing else, for scripts"},
         {0},
     };
+    const struct command command = {
+        .name = "status",
+        .arguments = "[--dir DIR] [--gateway-url]",
+        .description = "Shows the roles and the addresses. Exit status 0 only when all of them are ready.",
+        .options = table,
+        .log_level = NULL,
+    };
     struct error err = {0};
-    bool wants_help = false;
-    (void)log_init("status", "warn");
-    int positional = options_parse(table, argc, argv, &wants_help, &err);
-    if (wants_help) {
-        options_print_help(table, "davit status [--dir DIR] [--gateway-url]",
-                           "Shows the roles and the addresses. Exit status 0 only when all of them are ready.", stdout);
-        return 0;
-    }
-    if (positional != 0) {
-        (void)fprintf(stderr, "davit status: %s; `davit status --help` lists the options\n",
-                      positional < 0 ? err.message : "it takes options only");
-        return 2;
+    int arguments = 0;
+    int status = command_parse(&command, argc, argv, &arguments);
+    if (status != COMMAND_GO_ON) {
+        return status;
     }
     cleanup_free char *directory = NULL;
     int result = instance_directory(dir, &directory, &err) < 0 ? -1 : run(directory, gateway_url_only, &err);
-    if (result < 0) {
-        (void)fprintf(stderr, "davit status: %s\n", err.message);
-        return 1;
-    }
-    return result;
+    return result < 0 ? command_failed("status", &err) : result;
 }

@@ -1,5 +1,6 @@
 /* davit up: everything on this machine, in the foreground or detached. */
 #include "cli/cli.h"
+#include "cli/command.h"
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -280,31 +281,27 @@ int cli_up(int argc, char **argv) {
          .help = "of all roles: debug, info, warn or error"},
         {0},
     };
-    struct error err = {0};
-    bool wants_help = false;
-    (void)log_init("up", "warn");
-    int positional = options_parse(table, argc, argv, &wants_help, &err);
-    if (wants_help) {
-        options_print_help(
-            table, "davit up [--dir DIR] [--detach]",
+    const struct command command = {
+        .name = "up",
+        .arguments = "[--dir DIR] [--detach]",
+        .description =
             "Starts API server, node, controller and gateway on this machine, on loopback addresses only, and keeps them running.\n"
             "`davit status` shows them, `davit down` stops them.",
-            stdout);
-        return 0;
+        .options = table,
+        .log_level = NULL,
+    };
+    struct error err = {0};
+    int arguments = 0;
+    int status = command_parse(&command, argc, argv, &arguments);
+    if (status != COMMAND_GO_ON) {
+        return status;
     }
-    if (positional != 0 || log_init("up", settings.log_level != NULL ? settings.log_level
-                                          : settings.detach          ? "info"
-                                                                     : "warn") < 0) {
-        (void)fprintf(stderr, "davit up: %s; `davit up --help` lists the options\n",
-                      positional < 0   ? err.message
-                      : positional > 0 ? "it takes options only"
-                                       : "--log-level: expected debug, info, warn or error");
-        return 2;
+    const char *log_level = settings.log_level != NULL ? settings.log_level : settings.detach ? "info" : "warn";
+    if (log_init("up", log_level) < 0) {
+        error_set(&err, ERROR_INVALID, "--log-level: expected debug, info, warn or error, found \"%s\"", log_level);
+        return command_misused("up", &err);
     }
     int result = run(&settings, &err);
-    if (result < 0) {
-        (void)fprintf(stderr, "davit up: %s\n", err.message);
-    }
     free(settings.directory);
-    return result < 0 ? 1 : result;
+    return result < 0 ? command_failed("up", &err) : result;
 }
