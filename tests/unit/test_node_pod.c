@@ -268,6 +268,36 @@ static void test_launch(void **state) {
     launch_release(&ready);
 }
 
+static void test_launch_tells_the_cpu_limit(void **state) {
+    (void)state;
+    static const struct {
+        const char *limits;
+        const char *threads; /* on a machine of 3 CPUs; NULL = nothing is said */
+    } cases[] = {{"{\"cpu\":\"1\"}", "DAVIT_THREADS=1"},
+                 {"{\"cpu\":\"1500m\"}", "DAVIT_THREADS=2"},
+                 {"{\"cpu\":2}", "DAVIT_THREADS=2"},
+                 {"{\"cpu\":\"64\"}", NULL},
+                 {"{\"cpu\":\"no\"}", NULL},
+                 {"{\"memory\":\"1Gi\"}", NULL}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct launch ready = {0};
+        const char *reason = "";
+        struct error err = {0};
+        cleanup_free char *container =
+            xasprintf("{\"name\":\"c\",\"command\":[\"sh\"],\"resources\":{\"limits\":%s}}", cases[i].limits);
+        assert_int_equal(launch(container, &ready, &reason, &err), LAUNCH_READY);
+        const char *found = NULL;
+        for (char **at = ready.environment; *at != NULL; at++) {
+            found = strncmp(*at, "DAVIT_THREADS=", 14) == 0 ? *at : found;
+        }
+        assert_int_equal(found != NULL, cases[i].threads != NULL);
+        if (found != NULL) {
+            assert_string_equal(found, cases[i].threads);
+        }
+        launch_release(&ready);
+    }
+}
+
 static void test_launch_refuses(void **state) {
     (void)state;
     static const struct {
@@ -311,6 +341,7 @@ int main(void) {
         cmocka_unit_test(test_readiness_is_asked_fast_and_liveness_restarts),
         cmocka_unit_test(test_status_keeps_transition_times),
         cmocka_unit_test(test_launch),
+        cmocka_unit_test(test_launch_tells_the_cpu_limit),
         cmocka_unit_test(test_launch_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

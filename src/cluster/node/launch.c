@@ -276,6 +276,15 @@ static char **environment_vector(const struct environment *environment) {
     return vector;
 }
 
+/* The container's CPU limit for davit engine, which would read it from a cgroup that a process has not got. */
+static void add_thread_count(const struct launch_input *input, struct environment *environment) {
+    cleanup_json json_t *limit = json_pack("{s:s}", "resource", "limits.cpu");
+    cleanup_free char *cpus = resource_value(input, limit); /* the machine's when there is no limit */
+    if (cpus != NULL && strtol(cpus, NULL, 10) >= 1 && strtol(cpus, NULL, 10) < input->cpus) {
+        set_variable(environment, "DAVIT_THREADS", cpus);
+    }
+}
+
 static enum launch_result make_environment(const struct launch_input *input, struct environment *environment, struct error *err) {
     for (size_t i = 0; i < ARRAY_LEN(inherited); i++) {
         const char *value = getenv(inherited[i]);
@@ -285,6 +294,7 @@ static enum launch_result make_environment(const struct launch_input *input, str
     }
     set_variable(environment, "HOSTNAME", kube_name(input->pod));
     set_variable(environment, "POD_IP", input->pod_ip);
+    add_thread_count(input, environment);
     enum launch_result result = add_sources(input, environment, err);
     return result == LAUNCH_READY ? add_variables(input, environment, err) : result;
 }
