@@ -99,6 +99,28 @@ static void test_refusals(void **state) {
                    "modeladapters");
 }
 
+/* What could not be read again, and what is larger than etcd takes. */
+static void test_bounds(void **state) {
+    (void)state;
+    cleanup_buffer struct buffer deep = BUFFER_INIT;
+    cleanup_buffer struct buffer large = BUFFER_INIT;
+    buffer_append_text(&deep, "{\"metadata\":{\"name\":\"c\"},\"data\":");
+    for (int i = 0; i < OBJECT_LEVELS_MAX; i++) {
+        buffer_append_text(&deep, "{\"a\":");
+    }
+    buffer_append_text(&deep, "1");
+    for (int i = 0; i <= OBJECT_LEVELS_MAX; i++) {
+        buffer_append_text(&deep, "}");
+    }
+    buffer_append_text(&large, "{\"metadata\":{\"name\":\"c\"},\"data\":{\"a\":\"");
+    for (int i = 0; i < OBJECT_BYTES_MAX; i++) {
+        buffer_append_char(&large, 'x');
+    }
+    buffer_append_text(&large, "\"}}");
+    assert_refused("", "configmaps", buffer_text(&deep), 400, "nested deeper than");
+    assert_refused("", "configmaps", buffer_text(&large), 413, "too large");
+}
+
 static void test_loopback_endpoints_are_allowed(void **state) {
     (void)state;
     cleanup_json json_t *slice =
@@ -198,11 +220,9 @@ static void test_scale(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_create),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_loopback_endpoints_are_allowed),
-        cmocka_unit_test(test_update),
-        cmocka_unit_test(test_deletion_options),
+        cmocka_unit_test(test_create), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_bounds), cmocka_unit_test(test_loopback_endpoints_are_allowed),
+        cmocka_unit_test(test_update), cmocka_unit_test(test_deletion_options),
         cmocka_unit_test(test_scale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

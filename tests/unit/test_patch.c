@@ -143,6 +143,27 @@ static void test_strategic(void **state) {
     check(PATCH_STRATEGIC, "EndpointSlice", &slice);
 }
 
+/* Small patches that would make large documents, or take the square of a long list. */
+static void test_bounds(void **state) {
+    (void)state;
+    cleanup_buffer struct buffer copies = BUFFER_INIT;
+    cleanup_buffer struct buffer list = BUFFER_INIT;
+    buffer_append_text(&copies, "[");
+    for (int i = 0; i < 40; i++) {
+        buffer_printf(&copies, "%s{\"op\":\"copy\",\"from\":\"/x\",\"path\":\"/x/k%d\"}", i != 0 ? "," : "", i);
+    }
+    buffer_append_text(&copies, "]");
+    buffer_append_text(&list, "{\"spec\":{\"containers\":[{\"name\":\"c\",\"env\":[");
+    for (int i = 0; i <= MERGED_LIST_ITEMS_MAX; i++) {
+        buffer_printf(&list, "%s{\"name\":\"n%d\",\"value\":\"v\"}", i != 0 ? "," : "", i);
+    }
+    buffer_append_text(&list, "]}]}}");
+    const struct patch_case doubling = {"{\"x\":{\"a\":\"0123456789\"}}", buffer_text(&copies), NULL, ERROR_LIMIT};
+    const struct patch_case long_list = {"{\"spec\":{}}", buffer_text(&list), NULL, ERROR_LIMIT};
+    check(PATCH_JSON, "Pod", &doubling);
+    check(PATCH_STRATEGIC, "Pod", &long_list);
+}
+
 static void test_merge(void **state) {
     (void)state;
     static const struct patch_case cases[] = {
@@ -159,6 +180,7 @@ int main(void) {
         cmocka_unit_test(test_json_patch),
         cmocka_unit_test(test_strategic),
         cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

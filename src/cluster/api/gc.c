@@ -205,6 +205,14 @@ static void apply(struct pass *pass, struct transaction *transaction, struct wor
     free(item->key);
 }
 
+/* What could not be written is still to be collected. */
+static void on_pass_stored(void *arg, const struct error *err) {
+    struct gc *gc = arg;
+    if (err != NULL) {
+        timer_set(&gc->pass, 1000);
+    }
+}
+
 static void on_pass(void *arg) {
     struct gc *gc = arg;
     if (!state_is_writable(gc->state)) {
@@ -222,7 +230,7 @@ static void on_pass(void *arg) {
             apply(pass, transaction, &pass->items[i]);
         }
         log_debug("garbage collection: %zu objects deleted or changed", pass->count);
-        transaction_submit(transaction, NULL, NULL);
+        transaction_submit(transaction, on_pass_stored, gc);
     }
     if (pass->is_cut) {
         timer_set(&gc->pass, PASS_DELAY_MS);

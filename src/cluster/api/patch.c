@@ -134,8 +134,9 @@ static int replace_value(json_t **root, const char *pointer, json_t *value) {
                                   : json_array_set_new(parent, (size_t)list_index(parent, token, false), value);
 }
 
-/* 0, -1 = the path does not exist (or the test failed), -2 = the operation is malformed. */
-static int run_operation(json_t **root, const json_t *operation) {
+/* 0, -1 = the path does not exist (or the test failed), -2 = the operation is malformed, -3 = the copies are too large together:
+ * each may double the document. */
+static int run_operation(json_t **root, const json_t *operation, size_t *copied_bytes) {
     const char *op = json_string_at(operation, "op", "");
     const char *path = json_string_at(operation, "path", NULL);
     const char *from = json_string_at(operation, "from", NULL);
@@ -153,6 +154,10 @@ static int run_operation(json_t **root, const json_t *operation) {
         json_t *source = find_value(*root, from);
         if (source == NULL) {
             return -1;
+        }
+        *copied_bytes += strcmp(op, "copy") == 0 ? json_dumpb(source, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY) : 0;
+        if (*copied_bytes > JSON_PATCH_COPIED_BYTES_MAX) {
+            return -3;
         }
         json_t *copy = json_deep_copy(source);
         if (strcmp(op, "move") == 0 && remove_value(*root, from) < 0) {
@@ -187,9 +192,14 @@ int patch_json(const json_t *target, const json_t *operations, json_t **ret_resu
     }
     cleanup_json json_t *root = json_deep_copy(target);
     size_t i = 0;
+    size_t copied_bytes = 0;
     const json_t *operation = NULL;
     json_array_foreach(operations, i, operation) {
-        int result = run_operation(&root, operation);
+        int result = run_operation(&root, operation, &copied_bytes);
+        if (result == -3) {
+            return error_set(err, ERROR_LIMIT, "operation %zu of the JSON Patch: the copies are larger than %d bytes together", i,
+                             JSON_PATCH_COPIED_BYTES_MAX);
+        }
         if (result < 0) {
             const char *op = json_string_at(operation, "op", "?");
             const char *path = json_string_at(operation, "path", "?");

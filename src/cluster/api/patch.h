@@ -7,6 +7,8 @@
 #include "base/json.h"
 
 #define JSON_PATCH_OPERATIONS_MAX 10000 /* as the API server */
+#define JSON_PATCH_COPIED_BYTES_MAX (3 * 1024 * 1024)
+#define MERGED_LIST_ITEMS_MAX 1000 /* of a list that is merged by key, which takes the square of it */
 
 enum patch_type { PATCH_MERGE, PATCH_JSON, PATCH_STRATEGIC };
 

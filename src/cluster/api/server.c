@@ -38,7 +38,8 @@ struct apiserver {
 
 static void on_drain(void *arg) {
     struct apiserver *server = arg;
-    bool is_idle = http_server_open_requests(server->http) == 0 && state_in_flight(server->api.state) == 0;
+    bool is_idle =
+        (server->http == NULL || http_server_open_requests(server->http) == 0) && state_in_flight(server->api.state) == 0;
     if (is_idle || loop_now_ms(server->api.loop) >= server->drain_until_ms) {
         loop_stop(server->api.loop);
     } else {

@@ -298,7 +298,29 @@ static json_t *merge_objects(const struct merge *merge, const char *member, cons
     return result;
 }
 
+static bool has_long_list(const json_t *value) {
+    const char *key = NULL;
+    json_t *member = NULL;
+    size_t i = 0;
+    json_object_foreach((json_t *)value, key, member) {
+        if (has_long_list(member)) {
+            return true;
+        }
+    }
+    json_array_foreach(value, i, member) {
+        if (has_long_list(member)) {
+            return true;
+        }
+    }
+    return json_array_size(value) > MERGED_LIST_ITEMS_MAX;
+}
+
 int patch_strategic(const char *kind, const json_t *target, const json_t *patch, json_t **ret_result, struct error *err) {
+    if (has_long_list(target) || has_long_list(patch)) {
+        return error_set(err, ERROR_LIMIT,
+                         "a strategic merge patch is not done with lists of more than %d items; use a merge patch",
+                         MERGED_LIST_ITEMS_MAX);
+    }
     struct merge merge = {.kind = kind, .err = err};
     cleanup_json json_t *merged = merge_objects(&merge, "", target, patch); /* shares what the patch did not touch */
     if (merged == NULL) {

@@ -126,8 +126,40 @@ static void remove_server_members(json_t *meta) {
     }
 }
 
+static bool is_deeper_than(const json_t *value, int levels) {
+    const char *key = NULL;
+    json_t *member = NULL;
+    size_t i = 0;
+    if (levels == 0) {
+        return json_is_object(value) || json_is_array(value);
+    }
+    json_object_foreach((json_t *)value, key, member) {
+        if (is_deeper_than(member, levels - 1)) {
+            return true;
+        }
+    }
+    json_array_foreach(value, i, member) {
+        if (is_deeper_than(member, levels - 1)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What is stored must be readable again, alone and inside a list; etcd's limit of size is what clients know. */
+static json_t *check_bounds(const json_t *object) {
+    if (is_deeper_than(object, OBJECT_LEVELS_MAX)) {
+        return status_error(400, "BadRequest", "the object is nested deeper than %d levels", OBJECT_LEVELS_MAX);
+    }
+    if (json_dumpb(object, NULL, 0, JSON_COMPACT) > OBJECT_BYTES_MAX) {
+        return status_error(413, "RequestEntityTooLarge", "Request entity too large: limit is %d", OBJECT_BYTES_MAX);
+    }
+    return NULL;
+}
+
 json_t *strategy_create(const struct strategy_input *input, json_t *object) {
-    json_t *status = check_type(input, object);
+    json_t *status = check_bounds(object);
+    status = status != NULL ? status : check_type(input, object);
     status = status != NULL ? status : check_namespace(input, object);
     status = status != NULL ? status : check_fields(input, object);
     if (status != NULL) {
@@ -231,7 +263,8 @@ static json_t *update_status(const struct strategy_input *input, const json_t *o
 
 json_t *strategy_update(const struct strategy_input *input, const json_t *old_object, json_t *object, bool is_status,
                         json_t **ret_object) {
-    json_t *status = check_type(input, object);
+    json_t *status = check_bounds(object);
+    status = status != NULL ? status : check_type(input, object);
     status = status != NULL ? status : check_namespace(input, object);
     status = status != NULL ? status : check_identity(input, old_object, object);
     status = status != NULL ? status : check_fields(input, object);

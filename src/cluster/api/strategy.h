@@ -10,6 +10,9 @@ enum field_validation { FIELDS_WARN, FIELDS_STRICT, FIELDS_IGNORE };
 /* "Strict", "Warn", "Ignore", NULL; an unknown word is a Status 400. */
 json_t *field_validation_parse(const char *text, enum field_validation *ret) DAVIT_MUST_USE;
 
+#define OBJECT_LEVELS_MAX 100
+#define OBJECT_BYTES_MAX (1536 * 1024)
+
 struct strategy_input {
     const struct resource *resource;
     enum field_validation field_validation;
