@@ -1,7 +1,8 @@
-/* Actions on engines: load, prove, unload. One at a time on a pod, many pods at once, each with a deadline. What comes back is
- * noted in the hold, and the adapter is looked at again. */
+/* Actions on engines: load, prove, unload. A few at a time on a pod (each of another adapter), many pods at once, each with a
+ * deadline. What comes back is noted in the hold, and the adapter is looked at again. */
 #include "adapter/artifact_url.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "controller/world.h"
 #include "kube/base64.h"
@@ -17,6 +18,7 @@
 enum step { STEP_SECRET, STEP_CALL, STEP_PROVE_BASE };
 
 struct operation {
+    LIST_ENTRY(operation) in_pod;
     struct controller *controller;
     struct pod *pod;
     char *adapter_key, *adapter_uid;
@@ -56,7 +58,7 @@ static struct hold *find_hold(const struct operation *operation, struct adapter 
     return world_hold(adapter, operation->pod);
 }
 
-/* The pod is free again. */
+/* The pod is free for another. */
 static void end(struct operation *operation) {
     struct pod *pod = operation->pod;
     struct adapter *adapter = NULL;
@@ -65,24 +67,24 @@ static void end(struct operation *operation) {
         hold->running = HOLD_IDLE;
         controller_wake(operation->controller, operation->adapter_key, 0);
     }
-    pod->operation = NULL;
+    LIST_REMOVE(operation, in_pod);
+    pod->operation_count--;
     operation->controller->calls--;
     free_operation(operation);
     controller_pod_is_free(pod->controller, pod);
 }
 
 void act_release(struct pod *pod) {
-    struct operation *operation = pod->operation;
-    if (operation == NULL) {
-        return;
+    struct operation *operation = NULL;
+    while ((operation = LIST_FIRST(&pod->operations)) != NULL) {
+        if (operation->call != NULL) {
+            kube_call_cancel(operation->call);
+        }
+        if (operation->transfer != NULL) {
+            transfer_cancel(operation->transfer);
+        }
+        end(operation);
     }
-    if (operation->call != NULL) {
-        kube_call_cancel(operation->call);
-    }
-    if (operation->transfer != NULL) {
-        transfer_cancel(operation->transfer);
-    }
-    end(operation);
 }
 
 static void fail(struct operation *operation, enum dialect_outcome outcome, const char *reason, const char *message) {
@@ -310,8 +312,8 @@ static void on_secret(void *arg, json_t *object, const struct error *err) {
     struct operation *operation = arg;
     struct adapter *adapter = NULL;
     operation->call = NULL;
-    if (find_hold(operation, &adapter) == NULL) {
-        end(operation);
+    if (find_hold(operation, &adapter) == NULL || strcmp(operation->revision, adapter->revision) != 0) {
+        end(operation); /* what is wanted has changed meanwhile: planned anew */
     } else if (err != NULL) {
         fail(operation, DIALECT_FAILED, err->code == ERROR_NOT_FOUND ? "SecretNotFound" : "SecretUnreadable", err->message);
     } else {
@@ -330,6 +332,16 @@ static void get_secret(struct operation *operation, const struct adapter *adapte
     operation->call = kube_start(operation->controller->kube, &request);
 }
 
+/* A prompt of its own for this name, start of the pod and revision, so that nothing that was computed before can answer it. Short:
+ * a dozen tokens, twice for each adapter, are between a restarted engine and its first request. */
+static char *proof_prompt(const struct adapter *adapter, const struct pod *pod) {
+    cleanup_free char *text = xasprintf("%s %s %s", adapter->key, pod->start, adapter->revision);
+    struct hash hash = hash_bytes(text, strlen(text));
+    char digits[HASH_HEX_BYTES];
+    hash_hex(&hash, digits);
+    return xasprintf("The answer to %.8s is", digits);
+}
+
 void act_start(struct controller *controller, struct adapter *adapter, struct pod *pod, enum hold_action kind) {
     struct operation *operation = xcalloc(1, sizeof(*operation));
     *operation = (struct operation){.controller = controller,
@@ -342,13 +354,13 @@ void act_start(struct controller *controller, struct adapter *adapter, struct po
                                     .started_ms = clock_now_ms()};
     memcpy(operation->revision, adapter->revision, REVISION_BYTES);
     world_hold(adapter, pod)->running = kind;
-    pod->operation = operation;
+    LIST_INSERT_HEAD(&pod->operations, operation, in_pod);
+    pod->operation_count++;
     controller->calls++;
     if (kind == HOLD_UNLOADING) {
         send_unload(operation, adapter);
     } else if (kind == HOLD_PROVING) {
-        /* A prompt of its own, so that nothing that was computed before can answer it. */
-        operation->prompt = xasprintf("%s on %s, revision %s: the", adapter->spec.name, pod->facts.name, adapter->revision);
+        operation->prompt = proof_prompt(adapter, pod);
         send_proof(operation, adapter, adapter->spec.name);
     } else if (adapter->spec.secret_name[0] != '\0' && world_uses_sidecar(controller, pod)) {
         operation->step = STEP_SECRET;

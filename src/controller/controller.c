@@ -40,8 +40,8 @@ static void apply_to_pod(struct controller *controller, struct adapter *adapter,
     } else if (view->views[at].is_ready) {
         observe_soon(pod, controller->options->poll_period_ms);
     }
-    /* It waits for the pod when it has something to do there and something else runs. */
-    if (plan->waits_for_pod && pod->operation != NULL && hold->running == HOLD_IDLE) {
+    /* It waits for the pod when it has something to do there and too much else runs. */
+    if (plan->waits_for_pod && pod->operation_count >= POD_OPERATIONS_MAX && hold->running == HOLD_IDLE) {
         map_set(&pod->waiting, adapter->key, adapter->key);
     }
 }
@@ -66,10 +66,12 @@ static void apply(struct controller *controller, struct adapter *adapter, const 
 }
 
 /* Each waiter that was woken and found nothing to do passes the pod on. */
-static void pass_on(struct controller *controller, const struct world_view *view) {
-    for (size_t i = 0; i < view->input.pod_count; i++) {
-        if (view->pods[i]->operation == NULL) {
-            controller_pod_is_free(controller, view->pods[i]);
+static void pass_on(struct controller *controller) {
+    struct map_entry *entry = NULL;
+    for (size_t at = 0; (entry = map_next(&controller->pods, &at)) != NULL;) {
+        struct pod *pod = entry->value;
+        if (pod->operation_count < POD_OPERATIONS_MAX) {
+            controller_pod_is_free(controller, pod);
         }
     }
 }
@@ -86,10 +88,10 @@ static void on_key(void *arg, const char *key) {
             world_view_take(controller, adapter, &view);
             plan_adapter(&view.input, &plan);
             apply(controller, adapter, &view, &plan);
-            pass_on(controller, &view);
             plan_release(&plan);
             world_view_release(&view);
         }
+        pass_on(controller);
     }
     work_queue_done(controller->queue, own_key);
 }

@@ -140,6 +140,10 @@ static void adopt(struct hold *hold, const char *revision, const char *root) {
 }
 
 static void observe_listed(struct hold *hold, const struct hold_target *target, const struct hold_listing *listing) {
+    if (listing->is_base) {
+        conflict(hold, target, listing);
+        return;
+    }
     if (hold->state == HOLD_LOADED && (hold->root == NULL || strcmp(hold->root, listing->root) == 0)) {
         if (hold->root == NULL) {
             hold->root = xstrdup(listing->root); /* the engine took our load: this is how it writes our path */
@@ -150,8 +154,6 @@ static void observe_listed(struct hold *hold, const struct hold_target *target, 
     bool is_recalled = hold->state == HOLD_MAYBE;
     if (relation == RELATION_OURS) {
         adopt(hold, target->revision, listing->root);
-    } else if (listing->is_base) {
-        conflict(hold, target, listing);
     } else if (relation == RELATION_OLD) {
         adopt(hold, "", listing->root);
     } else if (is_recalled && (relation == RELATION_UNKNOWN || strcmp(hold->revision, target->revision) != 0)) {

@@ -264,7 +264,9 @@ static void plan_release_object(const struct plan_input *input, struct plan *pla
     int64_t deadline = input->deleting_since_ms + input->give_up_ms;
     for (size_t i = 0; i < input->pod_count; i++) {
         const struct plan_pod *pod = &input->pods[i];
-        if (!pod->is_gone && (may_hold(pod) || pod->hold->running != HOLD_IDLE)) {
+        bool is_unknown = pod->matches && pod->is_ready && !pod->is_observed;
+        plan->is_polled[i] |= is_unknown;
+        if (!pod->is_gone && (may_hold(pod) || pod->hold->running != HOLD_IDLE || is_unknown)) {
             buffer_printf(&left, "%spod %s%s%s", left.len > 0 ? "; " : "", pod->name, pod->hold->reason != NULL ? ": " : "",
                           pod->hold->reason != NULL ? pod->hold->message : "");
         }

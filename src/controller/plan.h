@@ -27,7 +27,7 @@ struct plan_pod {
     bool is_observed;            /* its list was read since this start */
     bool is_unreachable;         /* it has not answered for a while */
     const char *observe_failure; /* why the last poll failed; NULL when it did not */
-    bool is_busy;                /* an action runs on it, of any adapter */
+    bool is_busy;                /* as many actions run on it as may, of any adapters */
     int adapters;                /* that it holds or is going to hold */
     bool is_published;           /* it is in the EndpointSlice */
     const struct hold *hold;

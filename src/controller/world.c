@@ -291,7 +291,7 @@ static void view_pod(struct controller *controller, struct adapter *adapter, str
         .is_observed = pod->is_observed,
         .is_unreachable = is_unreachable(pod, now_ms),
         .observe_failure = pod->failure,
-        .is_busy = pod->operation != NULL,
+        .is_busy = pod->operation_count >= POD_OPERATIONS_MAX,
         .adapters = pod->adapters - hold->is_counted,
         .is_published = is_published,
         .hold = hold,
@@ -307,6 +307,10 @@ static void drop_orphans(struct controller *controller, struct adapter *adapter)
             hold_free(map_remove(&adapter->holds, entry->key));
         }
     }
+}
+
+static int compare_pods(const void *a, const void *b) {
+    return strcmp((*(struct pod *const *)a)->key, (*(struct pod *const *)b)->key);
 }
 
 void world_view_take(struct controller *controller, struct adapter *adapter, struct world_view *ret_view) {
@@ -334,12 +338,20 @@ void world_view_take(struct controller *controller, struct adapter *adapter, str
     };
     memcpy(ret_view->input.revision, adapter->revision, REVISION_BYTES);
     drop_orphans(controller, adapter);
+    struct pod **concerned = xcalloc(controller->pods.count + 1, sizeof(struct pod *));
+    size_t count = 0;
     struct map_entry *entry = NULL;
     for (size_t at = 0; (entry = map_next(&controller->pods, &at)) != NULL;) {
         if (world_concerns(adapter, entry->value)) {
-            view_pod(controller, adapter, entry->value, ret_view);
+            concerned[count++] = entry->value;
         }
     }
+    /* By name: endpoints and instances are listed in this order, and another life of the controller must find it the same. */
+    qsort(concerned, count, sizeof(struct pod *), compare_pods);
+    for (size_t i = 0; i < count; i++) {
+        view_pod(controller, adapter, concerned[i], ret_view);
+    }
+    free(concerned);
     ret_view->input.pods = ret_view->views;
 }
 

@@ -11,7 +11,10 @@
 #include "kube/watch_cache.h"
 #include "kube/work_queue.h"
 
-#define CALLS_MAX 256 /* to pods, at once */
+#include <sys/queue.h>
+
+#define CALLS_MAX 256        /* to pods, at once */
+#define POD_OPERATIONS_MAX 4 /* of one pod, at once: a busy engine answers four proofs as soon as one */
 
 struct operation; /* act.c */
 struct write;     /* write.c */
@@ -40,7 +43,8 @@ struct pod {
     struct timer poll_timer;
     bool is_awaited;   /* an adapter waits for the next list */
     bool is_answering; /* ... and the poll that runs was asked for after that */
-    struct operation *operation;
+    LIST_HEAD(operation_list, operation) operations;
+    int operation_count;
     struct map waiting; /* keys of adapters that want the pod */
 };
 

@@ -90,6 +90,8 @@ static const struct phrase load_phrases[] = {
     {"lora name must", NULL, DIALECT_PERMANENT},
     {"trying to evict lru lora", NULL, DIALECT_BUSY},
     {"max_loras_per_batch", NULL, DIALECT_BUSY},
+    {"which is the limit", NULL, DIALECT_BUSY}, /* Davit's engine, with 503 and Retry-After */
+    {"waiting already", NULL, DIALECT_BUSY},
 };
 
 static const struct phrase unload_phrases[] = {

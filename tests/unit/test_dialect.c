@@ -114,6 +114,8 @@ static const struct answer_case {
     {V, 429, "{\"error\":{\"message\":\"too many\"}}", DIALECT_BUSY, ""},
     {V, 503, "", DIALECT_UNREACHABLE, "503"},
     {V, 503, "{\"error\":{\"message\":\"engine busy\"}}", DIALECT_BUSY, "busy"},
+    {V, 503, "{\"error\":{\"message\":\"256 adapters are resident, which is the limit (max_cpu_loras)\"}}", DIALECT_BUSY, "limit"},
+    {V, 503, "{\"error\":{\"message\":\"64 adapter loads and unloads are waiting already\"}}", DIALECT_BUSY, "waiting"},
     {V, 502, "<html>Bad Gateway</html>", DIALECT_UNREACHABLE, "Bad Gateway"},
     {V, 0, "", DIALECT_UNREACHABLE, "no answer"},
     {V, 500, "", DIALECT_FAILED, "500"},
