@@ -134,6 +134,13 @@ void process_signal(const struct process_id *id, int signal_number) {
     }
 }
 
+void process_signal_alone(const struct process_id *id, int signal_number) {
+    cleanup_close int fd = process_open(id);
+    if (fd >= 0) {
+        (void)pidfd_send_signal(fd, signal_number, NULL, 0);
+    }
+}
+
 void process_kill_leftovers(const struct process_id *id) {
     if (id->pid > 0) {
         (void)kill(-id->pid, SIGKILL);

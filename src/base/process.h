@@ -34,6 +34,8 @@ bool process_is_alive(const struct process_id *id);
 int process_open(const struct process_id *id);
 /* To the process and its group, if it is still the one we mean. */
 void process_signal(const struct process_id *id, int signal_number);
+/* To the process alone: it may be in a group of somebody else's. */
+void process_signal_alone(const struct process_id *id, int signal_number);
 /* What its group left behind after the leader ended: killed. To be called before process_reap, while a dead child still holds its
  * pid. */
 void process_kill_leftovers(const struct process_id *id);

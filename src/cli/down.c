@@ -17,11 +17,11 @@ static int stop_supervisor(const struct instance *instance, struct error *err) {
     if (!instance_is_running(instance)) {
         return 0;
     }
-    process_signal(&instance->supervisor, SIGTERM);
+    process_signal_alone(&instance->supervisor, SIGTERM);
     if (instance_wait_gone(&instance->supervisor, SUPERVISOR_STOP_MS)) {
         return 0;
     }
-    process_signal(&instance->supervisor, SIGKILL);
+    process_signal_alone(&instance->supervisor, SIGKILL);
     if (!instance_wait_gone(&instance->supervisor, KILL_WAIT_MS)) {
         return error_set(err, ERROR_TIMEOUT, "the supervisor (pid %d) cannot be stopped", (int)instance->supervisor.pid);
     }

@@ -16,17 +16,14 @@
 #define RECORD "net"
 #define CLAIM_PORT 10250 /* UDP, on 127.1.N.1; nothing is sent there */
 
-/* /run for root, /tmp for everybody. Files of others may be unreadable to us; such a net counts as taken. */
+/* One folder for all users, or they would not see one another's locks. Files of others may be unreadable to us; such a net counts
+ * as taken. */
 static const char *lock_folder(void) {
-    static const char *const folders[] = {"/run/davit-nets", "/tmp/davit-nets"};
-    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
-        (void)mkdir(folders[i], 01777);
-        (void)chmod(folders[i], 01777); /* whatever the umask was */
-        if (access(folders[i], W_OK | X_OK) == 0) {
-            return folders[i];
-        }
+    static const char folder[] = "/tmp/davit-nets";
+    if (mkdir(folder, 01777) == 0) {
+        (void)chmod(folder, 01777); /* whatever the umask was */
     }
-    return "/tmp";
+    return folder;
 }
 
 static void read_owner(int fd, char *ret_owner, size_t size) {

@@ -1,38 +1,33 @@
 #include "cluster/up/readiness.h"
 
 #include "base/alloc.h"
-#include "kube/config.h"
+#include "base/file.h"
 
-struct question {
+struct readiness {
     void (*on_answer)(void *arg, bool is_ready);
     void *arg;
-    bool has_config;
-    struct kube_config config;
+    struct transfer *transfer;
 };
 
 static void on_done(void *arg, const struct transfer_response *response, const struct error *err) {
-    struct question question = *(struct question *)arg;
+    struct readiness question = *(struct readiness *)arg;
     free(arg);
-    if (question.has_config) {
-        kube_config_release(&question.config);
-    }
     question.on_answer(question.arg, err == NULL && response->status == 200);
 }
 
-struct transfer *readiness_ask(struct transfers *transfers, enum role_probe probe, const struct role_context *context,
-                               void (*on_answer)(void *arg, bool is_ready), void *arg) {
+/* No role asks for credentials at its readiness endpoint; that of the API server is known by the CA that it made. */
+struct readiness *readiness_ask(struct transfers *transfers, enum role_probe probe, const struct role_context *context,
+                                void (*on_answer)(void *arg, bool is_ready), void *arg) {
     if (probe == ROLE_PROBE_ALIVE) {
         return NULL;
     }
-    struct question *question = xcalloc(1, sizeof(*question));
+    struct readiness *question = xcalloc(1, sizeof(*question));
     question->on_answer = on_answer;
     question->arg = arg;
-    const char *headers[2] = {NULL, NULL};
-    cleanup_free char *authorization = NULL;
+    cleanup_free char *ca_file = path_join(context->directory, "apiserver/pki/ca.crt");
     cleanup_free char *url = NULL;
     struct transfer_request request = {
         .method = "GET",
-        .headers = headers,
         .connect_timeout_ms = READINESS_TIMEOUT_MS,
         .timeout_ms = READINESS_TIMEOUT_MS,
         .body_bytes_max = 64 * 1024,
@@ -40,25 +35,20 @@ struct transfer *readiness_ask(struct transfers *transfers, enum role_probe prob
         .arg = question,
     };
     if (probe == ROLE_PROBE_API) {
-        if (kube_config_load(context->kubeconfig, &question->config, NULL) < 0) {
-            free(question);
-            return NULL;
-        }
-        question->has_config = true;
         url = xasprintf("https://127.0.0.1:%d/readyz", context->api_port);
-        request.ca_file = question->config.ca_file;
-        request.client_cert_file = question->config.client_cert_file;
-        request.client_key_file = question->config.client_key_file;
-        if (question->config.token != NULL) {
-            authorization = xasprintf("Authorization: Bearer %s", question->config.token);
-            headers[0] = authorization;
-        }
+        request.ca_file = ca_file;
     } else {
         url = xasprintf("http://127.0.0.1:%d/readyz",
                         probe == ROLE_PROBE_CONTROLLER ? context->controller_port : context->gateway_port);
     }
     request.url = url;
-    return transfer_start(transfers, &request);
+    question->transfer = transfer_start(transfers, &request);
+    return question;
+}
+
+void readiness_cancel(struct readiness *question) {
+    transfer_cancel(question->transfer);
+    free(question);
 }
 
 struct both {

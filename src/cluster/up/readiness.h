@@ -9,10 +9,14 @@
 
 #define READINESS_TIMEOUT_MS 2000
 
-/* Calls on_answer(arg, is_ready) once, unless the transfer is cancelled. NULL, and no call: it cannot be asked yet (no kubeconfig),
- * or the role has no endpoint. */
-struct transfer *readiness_ask(struct transfers *transfers, enum role_probe probe, const struct role_context *context,
-                               void (*on_answer)(void *arg, bool is_ready), void *arg);
+struct readiness; /* one question under way */
+
+/* Calls on_answer(arg, is_ready) once, unless it is cancelled; the question is gone afterwards. NULL, and no call: the role has no
+ * endpoint. */
+struct readiness *readiness_ask(struct transfers *transfers, enum role_probe probe, const struct role_context *context,
+                                void (*on_answer)(void *arg, bool is_ready), void *arg);
+
+void readiness_cancel(struct readiness *question);
 
 /* Asks API server and gateway with a loop of its own; blocks at most READINESS_TIMEOUT_MS. */
 void readiness_ask_now(const struct role_context *context, bool *ret_api_ready, bool *ret_gateway_ready);

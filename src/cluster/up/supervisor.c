@@ -29,9 +29,9 @@ struct role {
     bool is_ready;
     bool was_ready; /* since the supervisor began */
     int64_t started_wall_ms;
-    struct timer start_ticksr;
+    struct timer start_timer;
     struct timer look_timer;
-    struct transfer *question;
+    struct readiness *question;
 };
 
 enum phase { STARTING, RUNNING, STOPPING_OTHERS, STOPPING_API };
@@ -111,10 +111,10 @@ static void advance_stop(struct supervisor *supervisor) {
 }
 
 static void role_quiet(struct role *role) {
-    timer_clear(&role->start_ticksr);
+    timer_clear(&role->start_timer);
     timer_clear(&role->look_timer);
     if (role->question != NULL) {
-        transfer_cancel(take_pointer(role->question));
+        readiness_cancel(take_pointer(role->question));
     }
 }
 
@@ -162,7 +162,7 @@ static void start_role(void *arg) {
     restart_started(&role->restart, clock_now_ms());
     if (result < 0) {
         log_error("%s", err.message);
-        timer_set(&role->start_ticksr, restart_ended(&role->restart, clock_now_ms()));
+        timer_set(&role->start_timer, restart_ended(&role->restart, clock_now_ms()));
         return;
     }
     role->is_running = true;
@@ -270,7 +270,7 @@ static void role_ended(struct role *role, int status) {
         fail(supervisor, role, what);
         return;
     }
-    timer_set(&role->start_ticksr, delay_ms);
+    timer_set(&role->start_timer, delay_ms);
     save(supervisor, false);
 }
 
@@ -330,7 +330,7 @@ int supervisor_run(const struct supervisor_options *options, struct error *err) 
         struct role *role = &supervisor.roles[i];
         role->supervisor = &supervisor;
         role->spec = &role_specs[i];
-        timer_init(&role->start_ticksr, supervisor.loop, start_role, role);
+        timer_init(&role->start_timer, supervisor.loop, start_role, role);
         timer_init(&role->look_timer, supervisor.loop, look, role);
     }
     static const int signals[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP, 0};
@@ -342,7 +342,7 @@ int supervisor_run(const struct supervisor_options *options, struct error *err) 
     save(&supervisor, true);
     for (size_t i = 0; i < supervisor.role_count; i++) {
         role_quiet(&supervisor.roles[i]);
-        timer_release(&supervisor.roles[i].start_ticksr);
+        timer_release(&supervisor.roles[i].start_timer);
         timer_release(&supervisor.roles[i].look_timer);
     }
     timer_release(&supervisor.log_timer);
