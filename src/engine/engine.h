@@ -102,7 +102,7 @@ struct engine_event {
     enum engine_finish finish;
     int stop_token; /* the token that ended it when finish is STOP by a token of stop_tokens; -1 otherwise */
     int prompt_tokens;
-    int cached_tokens;
+    int cached_tokens;    /* of the prompt, whose keys and values were in the KV cache */
     int generated_tokens; /* so far */
 };
 

@@ -2,16 +2,24 @@
 
 import json
 import os
+import re
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
+from datetime import datetime
 from pathlib import Path
+
+import openai
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = ROOT / "tests/fixtures/tiny"
 # Sanitizer builds are several times slower.
 SLOW = 4 if os.environ.get("DAVIT_SLOW_BUILD") else 1
+POLL_SECONDS = 2  # how often the controller asks each pod what it holds
+SANITIZERS = ("ASAN_OPTIONS", "UBSAN_OPTIONS")
 
 
 def processes_of(folder):
@@ -59,12 +67,78 @@ def http(method, url, body=None, headers=None, timeout=60):
         return status, text
 
 
+class Watch:
+    """What `kubectl get KIND -w` reports while the block runs: (wall clock time of arrival, ADDED|MODIFIED|DELETED, object)."""
+
+    def __init__(self, world, kind, *arguments):
+        self.command = [world.kubectl_path, "get", kind, *arguments, "-w", "--output-watch-events", "-o", "json"]
+        self.environment = world.environment
+        self.events = []
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, env=self.environment, text=True, stdout=subprocess.PIPE)
+        self.reader = threading.Thread(target=self.read)
+        self.reader.start()
+        until(lambda: self.events, "the watch reports what there is")
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.reader.join()
+        self.process.wait()
+
+    def read(self):
+        for line in self.process.stdout:
+            event = json.loads(line)
+            self.events.append((time.time(), event["type"], event["object"]))
+
+    def first(self, matches, what):
+        """The first event with matches(type, object)."""
+        return until(lambda: next((event for event in self.events if matches(event[1], event[2])), None), what)
+
+
+class Steady:
+    """Clients that ask their model without pause and without ever asking twice, one thread a model, while the block runs."""
+
+    def __init__(self, ask, models):
+        self.ask = ask
+        self.answers = {model: [] for model in models}  # (status, answer)
+
+    def __enter__(self):
+        self.stop = threading.Event()
+        self.threads = [threading.Thread(target=self.run, args=(model,)) for model in self.answers]
+        for thread in self.threads:
+            thread.start()
+        self.settle()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+
+    def run(self, model):
+        while not self.stop.is_set():
+            try:
+                self.answers[model].append(self.ask(model))
+            except OSError as error:
+                self.answers[model].append((0, repr(error)))
+
+    def settle(self, count=3):
+        """Waits until every model was answered `count` more times."""
+        before = {model: len(answers) for model, answers in self.answers.items()}
+        until(lambda: all(len(answers) >= before[model] + count for model, answers in self.answers.items()), "answers come")
+
+
 class World:
     def __init__(self, folder):
         self.dir = Path(folder)
         self.davit = Path(os.environ.get("DAVIT", ROOT / "build/release/davit")).resolve()
         self.kubectl_path = os.environ.get("KUBECTL", "kubectl")
-        self.environment = {**os.environ, "KUBECONFIG": str(self.dir / "kubeconfig"), "HOME": str(self.dir)}
+        self.sanitizers = {name: f"{os.environ[name]}:log_path={self.dir}/sanitizer" for name in SANITIZERS if name in os.environ}
+        self.environment = {**os.environ, **self.sanitizers, "KUBECONFIG": str(self.dir / "kubeconfig"), "HOME": str(self.dir)}
+        self.artifacts = {}  # name -> path of adapters that fit the base model
+        self.is_real = False
 
     def run(self, *arguments, check=True, **options):
         result = subprocess.run([str(self.davit), *arguments], env=self.environment, text=True, capture_output=True,
@@ -105,8 +179,11 @@ class World:
         text = (ROOT / "samples/base.yaml.in").read_text()
         text = text.replace("@DAVIT@", str(self.davit)).replace("@MODEL@", str(model)).replace("replicas: 2", f"replicas: {replicas}")
         if Path(model).is_relative_to(TINY):
-            text = text.replace("--max-model-len=2048", "--max-model-len=256")
-        self.apply(text)
+            text = text.replace("--max-model-len=2048", "--max-model-len=512")
+        deployment = yaml.safe_load(text)
+        for container in deployment["spec"]["template"]["spec"]["containers"]:
+            container["env"] = [{"name": name, "value": value} for name, value in self.sanitizers.items()]
+        self.apply(json.dumps(deployment))
         self.kubectl("rollout", "status", "deployment/smollm2", f"--timeout={90 * SLOW}s")
 
     def apply_adapter(self, name, path, **spec):
@@ -117,6 +194,17 @@ class World:
 
     def wait_ready(self, name, timeout=60):
         self.kubectl("wait", "--for=condition=Ready", f"modeladapter/{name}", f"--timeout={timeout * SLOW}s")
+
+    def serve(self, artifacts):
+        """Applies adapters (name -> path) and waits until every pod serves them and no other pod is published."""
+        for name, path in artifacts.items():
+            self.apply_adapter(name, path)
+        pods = {pod["metadata"]["name"] for pod in self.pods()}
+        for name in artifacts:
+            until(lambda name=name: set(self.endpoints(name) or ()) == pods, f"every pod serves {name}")
+
+    def delete_adapters(self):
+        self.kubectl("delete", "modeladapters", "--all", f"--timeout={60 * SLOW}s")
 
     def pods(self):
         """Pods of the base model that are not on their way out."""
@@ -130,6 +218,24 @@ class World:
         return {endpoint["targetRef"]["name"]: endpoint["addresses"][0] for endpoint in endpoint_slice.get("endpoints") or []
                 if endpoint.get("conditions", {}).get("ready", True)}
 
+    def condition(self, name, kind="Ready"):
+        """The adapter's condition, {} as long as it has none."""
+        status = self.get("modeladapter", name).get("status") or {}
+        return next((condition for condition in status.get("conditions", []) if condition["type"] == kind), {})
+
+    def engine_log(self, pod, pattern):
+        """Times (seconds of the wall clock) of the lines of a pod's engine that match."""
+        lines = self.kubectl("logs", pod, "-c", "engine").stdout.splitlines()
+        return [datetime.fromisoformat(line.split(" ", 1)[0].replace("Z", "+00:00")).timestamp() for line in lines if re.search(pattern, line)]
+
+    def openai(self, url=None):
+        return openai.OpenAI(base_url=f"{url or self.gateway}/v1", api_key="none", max_retries=0)
+
+    def text(self, model, question, url=None, max_tokens=8):
+        """What the model answers; for Steady, (status, text or error)."""
+        status, answer = self.chat(model, question, url, max_tokens=max_tokens)
+        return status, answer["choices"][0]["message"]["content"] if status == 200 else answer
+
     def chat(self, model, question, url=None, **options):
         return http("POST", f"{url or self.gateway}/v1/chat/completions",
                     {"model": model, "messages": [{"role": "user", "content": question}], "max_tokens": 24, "temperature": 0, **options})
@@ -137,6 +243,10 @@ class World:
 
 BASE = "smollm2-135m"
 SQL_QUESTION = "Table: singers(id, name, nation, age)\nQuestion: How many singers have the nation France?"
+
+
+def is_ready(pod):
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in pod["status"].get("conditions", []))
 
 
 def loaded_on(address):

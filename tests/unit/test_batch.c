@@ -25,6 +25,10 @@ static void world_init(struct world *world, size_t blocks, size_t max_running, s
     *world = (struct world){0};
     assert_int_equal(kv_cache_init(&world->cache, &config, blocks, &err), 0);
     batch_init(&world->batch, &world->cache, max_running, max_adapters);
+    for (size_t i = 0; i < ARRAY_LEN(world->adapters); i++) {
+        world->adapters[i].weights = xcalloc(1, sizeof(struct lora_adapter));
+        world->adapters[i].weights->content = hash_bytes(&i, sizeof(i));
+    }
 }
 
 static void world_release(struct world *world) {
@@ -34,6 +38,7 @@ static void world_release(struct world *world) {
     for (size_t i = 0; i < ARRAY_LEN(world->adapters); i++) {
         assert_int_equal(world->adapters[i].running, 0);
         assert_int_equal(world->adapters[i].waiting, 0);
+        free(world->adapters[i].weights);
     }
     for (size_t i = 0; i < world->count; i++) {
         sequence_free(world->all[i]);
@@ -170,11 +175,77 @@ static void test_cancel(void **state) {
     world_release(&world);
 }
 
+/* Computes the whole prompt of a sequence that runs. */
+static void prefill(struct world *world, struct sequence *sequence) {
+    batch_admit(&world->batch);
+    assert_true(is_running(world, sequence));
+    (void)batch_plan(&world->batch, 1000);
+    batch_advance(&world->batch, sequence);
+}
+
+/* A prompt that has been computed is not computed again, except for another adapter, and never its last token. */
+static void test_reuse(void **state) {
+    struct world world;
+    (void)state;
+    world_init(&world, 100, 1, 4);
+    static const struct {
+        int adapter;
+        size_t prompt_len;
+        size_t cached;
+    } cases[] = {
+        {0, 40, 0}, {0, 40, 32}, {-1, 40, 0}, {1, 40, 0}, {0, 32, 16}, {0, 33, 32}, {0, 16, 0}, {-1, 100, 32}, {-1, 81, 80},
+    };
+    uint64_t queries = 0;
+    uint64_t hits = 0;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct sequence *sequence = enqueue(&world, cases[i].adapter, cases[i].prompt_len, 4);
+        prefill(&world, sequence);
+        assert_int_equal(sequence->cached, cases[i].cached);
+        assert_int_equal(sequence->planned, cases[i].prompt_len - cases[i].cached);
+        queries += cases[i].prompt_len;
+        hits += cases[i].cached;
+        batch_finish(&world.batch, sequence);
+    }
+    assert_int_equal(world.batch.prefix_queries, queries);
+    assert_int_equal(world.batch.prefix_hits, hits);
+    world_release(&world);
+}
+
+/* Blocks that are shared count once, and what is kept for later never keeps a request waiting. */
+static void test_reuse_and_room(void **state) {
+    struct world world;
+    (void)state;
+    world_init(&world, 5, 3, 4);
+    struct sequence *first = enqueue(&world, 0, 40, 8); /* 3 blocks */
+    prefill(&world, first);
+    struct sequence *second = enqueue(&world, 0, 40, 8); /* 1 more */
+    batch_admit(&world.batch);
+    assert_true(is_running(&world, second));
+    assert_int_equal(second->cached, 32);
+    assert_int_equal(world.cache.free_count, 1);
+    struct sequence *third = enqueue(&world, 0, 40, 24); /* 2 more: one is missing */
+    batch_admit(&world.batch);
+    assert_false(is_running(&world, third));
+    assert_int_equal(world.cache.free_count, 1);
+    batch_finish(&world.batch, first);
+    batch_admit(&world.batch);
+    assert_true(is_running(&world, third));
+    assert_int_equal(world.cache.free_count, 0);
+    batch_finish(&world.batch, second);
+    batch_finish(&world.batch, third);
+    struct sequence *last = enqueue(&world, -1, 40, 40); /* all of them */
+    batch_admit(&world.batch);
+    assert_true(is_running(&world, last));
+    assert_int_equal(last->cached, 0);
+    world_release(&world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_waits_for_blocks), cmocka_unit_test(test_waits_for_adapter_slot),
         cmocka_unit_test(test_overtaking_ends),  cmocka_unit_test(test_plan),
-        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_cancel),           cmocka_unit_test(test_reuse),
+        cmocka_unit_test(test_reuse_and_room),
     };
     return cmocka_run_group_tests_name("batch", tests, NULL, NULL);
 }

@@ -322,6 +322,138 @@ static void test_load_beside_traffic(void **state) {
     engine_free(engine);
 }
 
+/* ---- keys and values used again ---- */
+
+#define LONG_PROMPT 75
+
+/* A prompt of 75 tokens, of which 64 fill blocks; `cached` is how many must have been found. */
+static void ask(struct engine *engine, const char *adapter, size_t prompt_len, int cached, struct answer *answer) {
+    int prompt[LONG_PROMPT];
+    for (size_t i = 0; i < LONG_PROMPT; i++) {
+        prompt[i] = (int)(3 + i * 53 % 500);
+    }
+    struct engine_request request = default_request(adapter, prompt, prompt_len, answer);
+    answer_init(answer);
+    (void)submit(engine, &request);
+    answer_wait(answer, TOKENS_MAX + 1);
+    assert_int_equal(answer->last.prompt_tokens, prompt_len);
+    assert_int_equal(answer->last.cached_tokens, cached);
+}
+
+static void assert_same(const struct answer *found, const struct answer *expected) {
+    assert_memory_equal(found->tokens, expected->tokens, sizeof(found->tokens));
+    assert_memory_equal(found->logprobs, expected->logprobs, sizeof(found->logprobs));
+}
+
+static void test_reuse_changes_nothing(void **state) {
+    static const char *const adapters[] = {NULL, "a", "b"};
+    struct answer alone[ARRAY_LEN(adapters)];
+    struct answer found;
+    struct engine_stats stats;
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(adapters); i++) {
+        struct engine *fresh = start_with_adapters(default_options());
+        ask(fresh, adapters[i], LONG_PROMPT, 0, &alone[i]);
+        engine_free(fresh);
+    }
+    struct engine *engine = start_with_adapters(default_options());
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < ARRAY_LEN(adapters); i++) {
+            ask(engine, adapters[i], LONG_PROMPT, round == 0 ? 0 : 64, &found);
+            assert_same(&found, &alone[i]);
+        }
+    }
+    ask(engine, "a", 64, 48, &found); /* the last token is computed */
+    ask(engine, "c", 64, 0, &found);
+    engine_stats(engine, &stats);
+    assert_int_equal(stats.prefix_cache_queries_total, 9 * LONG_PROMPT + 2 * 64);
+    assert_int_equal(stats.prefix_cache_hits_total, 6 * 64 + 48);
+    assert_int_equal(stats.prompt_tokens_total, 9 * LONG_PROMPT + 2 * 64);
+    assert_true(stats.kv_cache_usage == 0);
+    engine_free(engine);
+}
+
+/* What was generated is found by the next turn of a conversation. */
+static void test_reuse_of_answer(void **state) {
+    int prompt[LONG_PROMPT];
+    struct answer first;
+    struct answer again;
+    struct answer alone;
+    (void)state;
+    struct engine *engine = start(default_options());
+    ask(engine, NULL, 30, 0, &first); /* 12 more, of which 11 are computed: 41 */
+    for (size_t i = 0; i < 30; i++) {
+        prompt[i] = (int)(3 + i * 53 % 500);
+    }
+    memcpy(prompt + 30, first.tokens, 12 * sizeof(*prompt));
+    struct engine_request request = default_request(NULL, prompt, 42, &again);
+    answer_init(&again);
+    (void)submit(engine, &request);
+    answer_wait(&again, TOKENS_MAX + 1);
+    assert_int_equal(again.last.cached_tokens, 32);
+    engine_free(engine);
+    engine = start(default_options());
+    request.arg = &alone;
+    answer_init(&alone);
+    (void)submit(engine, &request);
+    answer_wait(&alone, TOKENS_MAX + 1);
+    assert_int_equal(alone.last.cached_tokens, 0);
+    assert_same(&again, &alone);
+    engine_free(engine);
+}
+
+/* Other weights under the same name never meet the old keys and values; the same weights under another name do. */
+static void test_reuse_follows_weights(void **state) {
+    struct answer as_a;
+    struct answer as_b;
+    struct answer found;
+    struct error err = {0};
+    (void)state;
+    struct engine *engine = start(default_options());
+    must_load(engine, "x", "adapter-a");
+    ask(engine, "x", LONG_PROMPT, 0, &as_a);
+    assert_int_equal(load(engine, "x", "adapter-b", true, &err), 0);
+    ask(engine, "x", LONG_PROMPT, 0, &as_b);
+    assert_memory_not_equal(as_a.logprobs, as_b.logprobs, sizeof(as_a.logprobs));
+    assert_int_equal(engine_unload_adapter(engine, "x", &err), 0);
+    must_load(engine, "x", "adapter-c");
+    ask(engine, "x", LONG_PROMPT, 0, &found);
+    must_load(engine, "y", "adapter-a");
+    ask(engine, "y", LONG_PROMPT, 64, &found);
+    assert_same(&found, &as_a);
+    assert_int_equal(load(engine, "x", "adapter-b", true, &err), 0);
+    ask(engine, "x", LONG_PROMPT, 64, &found);
+    assert_same(&found, &as_b);
+    engine_free(engine);
+}
+
+/* A cache with room for little more than one request: content is lost and found again, and answers stay the same. */
+static void test_reuse_in_little_room(void **state) {
+    struct job jobs[REQUESTS];
+    struct answer alone[REQUESTS];
+    struct answer found[REQUESTS];
+    size_t order[REQUESTS];
+    struct engine_options options = default_options();
+    (void)state;
+    make_jobs(jobs);
+    for (size_t i = 0; i < REQUESTS; i++) {
+        order[i] = i;
+    }
+    struct engine *engine = start_with_adapters(options);
+    run_jobs(engine, jobs, order, true, alone);
+    engine_free(engine);
+    options.max_model_len = 64;
+    options.kv_cache_bytes = (size_t)6 * 2 * 2 * KV_BLOCK_TOKENS * 2 * 16 * sizeof(float); /* 6 blocks of the tiny model */
+    engine = start_with_adapters(options);
+    for (int round = 0; round < 10; round++) {
+        run_jobs(engine, jobs, order, round % 2 == 0, found);
+        for (size_t i = 0; i < REQUESTS; i++) {
+            assert_same(&found[i], &alone[i]);
+        }
+    }
+    engine_free(engine);
+}
+
 /* ---- endings ---- */
 
 /* Holds the scheduler at a request's first token until the test opens the gate, so that what runs meanwhile does not depend on
@@ -529,6 +661,10 @@ int main(void) {
         cmocka_unit_test(test_adapter_registry),
         cmocka_unit_test(test_change_under_request),
         cmocka_unit_test(test_load_beside_traffic),
+        cmocka_unit_test(test_reuse_changes_nothing),
+        cmocka_unit_test(test_reuse_of_answer),
+        cmocka_unit_test(test_reuse_follows_weights),
+        cmocka_unit_test(test_reuse_in_little_room),
         cmocka_unit_test(test_cancel_and_queue),
         cmocka_unit_test(test_free_aborts),
         cmocka_unit_test(test_stops),

@@ -22,7 +22,7 @@ static void test_accepted(void **state) {
         {"{" PLAIN "}", 2},
         {"{" PLAIN ",\"use_rslora\":true}", 5.656854249492381},
         {"{" PLAIN ",\"bias\":\"none\",\"modules_to_save\":null,\"use_dora\":false,\"rank_pattern\":{},\"alpha_pattern\":{},"
-                   "\"layers_to_transform\":null,"
+         "\"layers_to_transform\":null,"
          "\"lora_bias\":false,\"fan_in_fan_out\":false,\"init_lora_weights\":true,\"a_key_of_tomorrow\":{\"x\":1}}",
          2},
         {"{" PLAIN ",\"init_lora_weights\":\"gaussian\",\"modules_to_save\":[]}", 2},

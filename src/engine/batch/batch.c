@@ -105,15 +105,32 @@ static bool has_adapter_slot(const struct batch *batch, const struct resident *r
     return resident == NULL || distinct < batch->max_adapters;
 }
 
+/* Blocks of the prompt that are in the cache, in a row from its start. The last token is not looked for: it must be computed to
+ * know what comes after it. */
+static size_t reuse_blocks(struct batch *batch, struct sequence *sequence, int *ret_blocks) {
+    size_t most = (sequence->prompt_len - 1) / KV_BLOCK_TOKENS;
+    size_t count = 0;
+    while (count < most && (ret_blocks[count] = kv_cache_reuse(batch->cache, sequence_block_key(sequence, count))) >= 0) {
+        count++;
+    }
+    return count;
+}
+
 /* False when there are not enough free blocks. */
 static bool admit(struct batch *batch, struct sequence **link) {
     struct sequence *sequence = *link;
     cleanup_free int *blocks = xcalloc(sequence->block_count, sizeof(*blocks));
-    if (!kv_cache_take(batch->cache, sequence->block_count, blocks)) {
+    size_t reused = reuse_blocks(batch, sequence, blocks);
+    if (!kv_cache_take(batch->cache, sequence->block_count - reused, blocks + reused)) {
+        kv_cache_give(batch->cache, blocks, reused);
         return false;
     }
     (void)dequeue(batch, link);
     sequence->blocks = take_pointer(blocks);
+    sequence->published = reused;
+    sequence->computed = sequence->cached = reused * KV_BLOCK_TOKENS;
+    batch->prefix_queries += sequence->prompt_len;
+    batch->prefix_hits += sequence->cached;
     batch->running[batch->running_count++] = sequence;
     if (sequence->resident != NULL) {
         sequence->resident->running++;
@@ -164,6 +181,13 @@ size_t batch_plan(struct batch *batch, size_t budget) {
         }
     }
     return total;
+}
+
+void batch_advance(struct batch *batch, struct sequence *sequence) {
+    sequence->computed += sequence->planned;
+    for (; sequence->published < sequence->computed / KV_BLOCK_TOKENS; sequence->published++) {
+        kv_cache_publish(batch->cache, sequence->blocks[sequence->published], sequence_block_key(sequence, sequence->published));
+    }
 }
 
 size_t batch_adapter_count(const struct batch *batch) {

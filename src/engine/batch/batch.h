@@ -2,8 +2,9 @@
  * own, so that it can be tested step by step.
  *
  * Admission is first come, first served, with blocks of the KV cache reserved for the whole lifetime of a request, so that what was
- * admitted always ends. One exception: a request whose adapter finds `max_adapters` others running lets later ones pass, but only
- * BATCH_OVERTAKES_MAX of them; then nobody passes it until it runs. */
+ * admitted always ends. Blocks that hold the beginning of its prompt already are used as they are. One exception to the order: a
+ * request whose adapter finds `max_adapters` others running lets later ones pass, but only BATCH_OVERTAKES_MAX of them; then nobody
+ * passes it until it runs. */
 #ifndef DAVIT_ENGINE_BATCH_BATCH_H
 #define DAVIT_ENGINE_BATCH_BATCH_H
 
@@ -21,6 +22,8 @@ struct batch {
     struct sequence **last_waiting; /* where the next one is linked */
     size_t waiting_count;
     size_t max_adapters;
+    uint64_t prefix_queries; /* prompt tokens of what was admitted */
+    uint64_t prefix_hits;    /* of these, tokens found in the KV cache */
 };
 
 void batch_init(struct batch *batch, struct kv_cache *cache, size_t max_running, size_t max_adapters);
@@ -33,6 +36,8 @@ struct sequence *batch_find(const struct batch *batch, uint64_t id);
 struct sequence *batch_take_cancelled(struct batch *batch, bool all);
 /* Takes a running sequence out and gives its blocks back. */
 void batch_finish(struct batch *batch, struct sequence *sequence);
+/* Counts what the step computed of a running sequence: full blocks become findable for others. */
+void batch_advance(struct batch *batch, struct sequence *sequence);
 /* Moves waiting sequences to the running ones as far as there is room. */
 void batch_admit(struct batch *batch);
 

@@ -315,6 +315,8 @@ void engine_stats(struct engine *engine, struct engine_stats *ret_stats) {
     struct engine_stats stats = engine->stats;
     stats.requests_running = (int)engine->batch.running_count;
     stats.requests_waiting = (int)engine->batch.waiting_count;
+    stats.prefix_cache_queries_total = engine->batch.prefix_queries;
+    stats.prefix_cache_hits_total = engine->batch.prefix_hits;
     stats.kv_cache_bytes = engine->cache.bytes;
     stats.kv_cache_usage = 1.0 - (double)engine->cache.free_count / (double)engine->cache.block_count;
     for (size_t at = 0; (entry = map_next(&engine->registry.residents, &at)) != NULL;) {

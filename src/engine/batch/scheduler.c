@@ -58,12 +58,19 @@ static void retire(struct sequence *sequence) {
     sequence_free(sequence);
 }
 
+/* Prompt tokens that the step settled: those found in the cache count with the first that is computed. */
+static size_t prompt_tokens_of(const struct sequence *sequence) {
+    if (sequence->computed >= sequence->prompt_len) {
+        return 0;
+    }
+    return sequence->planned + (sequence->computed == sequence->cached ? sequence->cached : 0);
+}
+
 /* Accounts for what was computed of one sequence, and for its next token when it has one; calls back. */
 static void conclude(struct engine *engine, struct sequence *sequence, size_t *logits_at) {
     struct engine_event event = {0};
     bool has_token = completes(sequence);
-    size_t prompt_tokens = sequence->computed < sequence->prompt_len ? sequence->planned : 0;
-    sequence->computed += sequence->planned;
+    size_t prompt_tokens = prompt_tokens_of(sequence);
     if (has_token) {
         sequence_advance(sequence, forward_logits(engine->forward, (*logits_at)++), engine->model->config.vocab,
                          tokenizer_eos(engine->tokenizer), &engine->scratch, &event);
@@ -71,6 +78,7 @@ static void conclude(struct engine *engine, struct sequence *sequence, size_t *l
     engine_event_fn *on_event = sequence->on_event;
     void *arg = sequence->arg;
     pthread_mutex_lock(&engine->lock);
+    batch_advance(&engine->batch, sequence);
     engine->stats.prompt_tokens_total += prompt_tokens;
     engine->stats.generation_tokens_total += has_token ? 1 : 0;
     if (has_token && sequence->resident != NULL) {

@@ -99,7 +99,31 @@ struct sequence *sequence_new(const struct engine_request *request, uint64_t id,
 void sequence_free(struct sequence *sequence) {
     free(sequence->tokens);
     free(sequence->blocks);
+    free(sequence->block_keys);
     free(sequence);
+}
+
+/* ---- what its KV blocks hold ---- */
+
+/* Where the chain begins: the base model's is all zeros, which no SHA-256 is. */
+static struct hash first_link(const struct sequence *sequence) {
+    return sequence->resident != NULL ? sequence->resident->weights->content : (struct hash){{0}};
+}
+
+const struct hash *sequence_block_key(struct sequence *sequence, size_t at) {
+    if (sequence->block_keys == NULL) {
+        sequence->block_keys = xcalloc(sequence->block_count, sizeof(*sequence->block_keys));
+    }
+    for (; sequence->key_count <= at; sequence->key_count++) {
+        size_t i = sequence->key_count;
+        struct {
+            struct hash before;
+            int tokens[KV_BLOCK_TOKENS];
+        } link = {.before = i > 0 ? sequence->block_keys[i - 1] : first_link(sequence)};
+        memcpy(link.tokens, sequence->tokens + i * KV_BLOCK_TOKENS, sizeof(link.tokens));
+        sequence->block_keys[i] = hash_bytes(&link, sizeof(link));
+    }
+    return &sequence->block_keys[at];
 }
 
 /* ---- generating ---- */
@@ -135,6 +159,7 @@ static bool is_stop_token(const struct sequence *sequence, int token) {
 static void fill_counts(const struct sequence *sequence, struct engine_event *event) {
     event->stop_token = -1;
     event->prompt_tokens = (int)sequence->prompt_len;
+    event->cached_tokens = (int)sequence->cached;
     event->generated_tokens = sequence_generated(sequence);
 }
 

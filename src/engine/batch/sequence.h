@@ -18,9 +18,13 @@ struct sequence {
     size_t token_count;
     size_t prompt_len;
     size_t computed; /* tokens whose keys and values are in the cache */
+    size_t cached;   /* of these, what others had computed before it began */
     size_t planned;  /* tokens of the step at hand */
     int *blocks;     /* of the KV cache, for the whole lifetime; NULL while it waits */
     size_t block_count;
+    struct hash *block_keys; /* of the first key_count blocks */
+    size_t key_count;
+    size_t published; /* full blocks that others may use */
     struct sampler sampler;
     int max_tokens;
     int min_tokens;
@@ -44,6 +48,11 @@ int sequence_check(const struct engine_request *request, const struct sequence_l
 /* A checked request as a sequence without an adapter. `seed` is used when the request has none. */
 struct sequence *sequence_new(const struct engine_request *request, uint64_t id, uint64_t seed);
 void sequence_free(struct sequence *sequence); /* blocks and resident were given back */
+
+/* Under what its at-th KV block, whose tokens must be known, is published: a chain of hashes over the content of the adapter and
+ * all tokens up to the block's end. The name of an adapter is not in it, so new weights under an old name never meet old keys and
+ * values. */
+const struct hash *sequence_block_key(struct sequence *sequence, size_t at);
 
 static inline int sequence_generated(const struct sequence *sequence) {
     return (int)(sequence->token_count - sequence->prompt_len);

@@ -27,7 +27,8 @@ void token_list_release(struct token_list *list);
  * <|im_start|> becomes those tokens. ERROR_LIMIT when more than `limit` ids would come of it. */
 int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t len, bool parse_special, size_t limit,
                      struct token_list *out, struct error *err) DAVIT_MUST_USE;
-/* Appends the bytes of one token; special tokens give nothing when `skip_special`. The bytes of one token need not be whole UTF-8. */
+/* Appends the bytes of one token; special tokens give nothing when `skip_special`. The bytes of one token need not be whole UTF-8.
+ */
 void tokenizer_decode_append(const struct tokenizer *tokenizer, int token, bool skip_special, struct buffer *out);
 /* How many bytes at the start of `text` are whole UTF-8 sequences: what may be sent on while a character is incomplete. */
 size_t tokenizer_complete_utf8(const char *text, size_t len);
