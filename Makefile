@@ -4,6 +4,7 @@
 #   make demo       installs what is needed, builds, brings the model, and shows adapters answering
 #   make down       ends what the demo started
 #   make test       unit and integration tests
+#   make test-chaos kill -9 of every part in turn under eight streams; by hand, takes minutes
 #   make lint       format, layers, documents, static analysis
 #   make ci         test + sanitizer runs + fuzz corpora + lint
 #   make install    to $(PREFIX), default /usr/local
@@ -14,7 +15,7 @@ BUILD := build/release
 SANITIZE := build/sanitize
 WERROR ?= --werror
 
-.PHONY: all build demo down test sanitize ci lint fuzz install clean
+.PHONY: all build demo down test test-chaos sanitize ci lint fuzz install clean
 
 all: build
 
@@ -37,6 +38,11 @@ down:
 test:
 	@scripts/install-packages build test
 	@scripts/run-tests unit integration
+
+test-chaos:
+	@scripts/install-packages build test
+	@$(MAKE) --no-print-directory build
+	@tests/chaos/run
 
 sanitize:
 	@scripts/install-packages build test
