@@ -18,7 +18,8 @@ def names_of(pods):
 
 def published(endpoint_slice):
     """Pods whose endpoint takes requests."""
-    return {endpoint["targetRef"]["name"] for endpoint in endpoint_slice.get("endpoints") or [] if endpoint["conditions"].get("ready", True)}
+    endpoints = endpoint_slice.get("endpoints") or []
+    return {endpoint["targetRef"]["name"] for endpoint in endpoints if endpoint["conditions"].get("ready", True)}
 
 
 @pytest.fixture
@@ -142,6 +143,7 @@ def test_an_engine_that_forgets_is_repaired(served, truth):
         until(lambda: len(served.endpoints(name)) == 2, "both pods serve it again")
         clients.settle()
     assert_all_right(clients, truth)
-    forgotten, repaired = (served.engine_log(pod, f'adapter "{name}" {what}')[at] for what, at in (("unloaded", unloads), ("loaded", loads)))
+    forgotten = served.engine_log(pod, f'adapter "{name}" unloaded')[unloads]
+    repaired = served.engine_log(pod, f'adapter "{name}" loaded')[loads]
     assert 0 < repaired - forgotten < POLL_SECONDS * SLOW + SLACK_SECONDS
     assert served.text(name, SQL_QUESTION, url=f"http://{address}:8000") == (200, truth[name])

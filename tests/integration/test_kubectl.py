@@ -66,7 +66,12 @@ READS = {
 
 @pytest.mark.parametrize("command", READS)
 def test_reads(world, command):
-    until(lambda: re.search(READS[command], world.kubectl(*command.split(" ")).stdout), world.kubectl(*command.split(" ")).stdout, timeout=5)
+    def prints():
+        output = world.kubectl(*command.split(" ")).stdout
+        assert re.search(READS[command], output), output
+        return True
+
+    until(prints, command, timeout=5)
 
 
 @pytest.mark.parametrize("command, message", [

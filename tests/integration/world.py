@@ -148,13 +148,10 @@ class World:
 
     def up(self):
         self.run("up", "--detach", "--dir", str(self.dir), "--port", "0")
+        self.gateway = self.run("status", "--dir", str(self.dir), "--gateway-url").stdout.strip()
 
     def down(self):
         self.run("down", "--dir", str(self.dir))
-
-    @property
-    def gateway(self):
-        return self.run("status", "--dir", str(self.dir), "--gateway-url").stdout.strip()
 
     def kubectl(self, *arguments, stdin=None, check=True):
         result = subprocess.run([self.kubectl_path, *arguments], env=self.environment, text=True, capture_output=True, input=stdin,
@@ -226,7 +223,7 @@ class World:
     def engine_log(self, pod, pattern):
         """Times (seconds of the wall clock) of the lines of a pod's engine that match."""
         lines = self.kubectl("logs", pod, "-c", "engine").stdout.splitlines()
-        return [datetime.fromisoformat(line.split(" ", 1)[0].replace("Z", "+00:00")).timestamp() for line in lines if re.search(pattern, line)]
+        return [datetime.fromisoformat(line.split(" ", 1)[0]).timestamp() for line in lines if re.search(pattern, line)]
 
     def openai(self, url=None):
         return openai.OpenAI(base_url=f"{url or self.gateway}/v1", api_key="none", max_retries=0)
