@@ -1,7 +1,5 @@
 #include "adapter/artifact_url.h"
 
-#include "base/hash.h"
-
 #include <string.h>
 
 static const struct {
@@ -39,14 +37,6 @@ enum artifact_scheme artifact_scheme_of(const char *url) {
 
 const char *artifact_schemes_text(void) {
     return "s3://, gs://, gcs://, tos://, huggingface://, hf://, http://, https://, file:///, or an absolute path";
-}
-
-void artifact_revision(const char *url, char ret_revision[17]) {
-    char hex[HASH_HEX_BYTES];
-    struct hash hash = hash_bytes(url, strlen(url));
-    hash_hex(&hash, hex);
-    memcpy(ret_revision, hex, 16);
-    ret_revision[16] = '\0';
 }
 
 const char *artifact_local_path(const char *url) {

@@ -2,8 +2,10 @@
 
 #include "adapter/artifact_url.h"
 #include "adapter/names.h"
+#include "base/hash.h"
 
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- as a struct ---- */
@@ -22,11 +24,28 @@ static int read_selector(const json_t *object, struct model_adapter *adapter, st
     return 0;
 }
 
+/* 3, or "25%". Anything else leaves the default: the rules refuse it. */
+static void read_max_unavailable(const json_t *value, struct model_adapter *adapter) {
+    const char *text = json_string_value(value);
+    char *end = NULL;
+    if (json_is_integer(value) && json_integer_value(value) >= 1) {
+        adapter->max_unavailable = json_integer_value(value) < INT_MAX ? (int)json_integer_value(value) : INT_MAX;
+    } else if (text != NULL) {
+        long percent = strtol(text, &end, 10);
+        if (strcmp(end, "%") == 0 && percent >= 1 && percent <= 100) {
+            adapter->max_unavailable_percent = (int)percent;
+        }
+    }
+}
+
 int model_adapter_read(const json_t *object, struct model_adapter *ret_adapter, struct error *err) {
     const json_t *metadata = json_at(object, "metadata");
     const json_t *spec = json_at(object, "spec");
     const json_t *replicas = json_at(spec, "replicas");
     const json_t *config = json_at(spec, "additionalConfig");
+    const char *digest = json_string_at(spec, "digest", "");
+    const char *key_secret = json_string_at(spec, "apiKeySecretRef.name", "");
+    int64_t drain_seconds = json_int_at(spec, "drainSeconds", -1);
     *ret_adapter = (struct model_adapter){
         .name = json_string_at(metadata, "name", ""),
         .namespace = json_string_at(metadata, "namespace", ""),
@@ -39,7 +58,17 @@ int model_adapter_read(const json_t *object, struct model_adapter *ret_adapter, 
         .secret_name = json_string_at(spec, "credentialsSecretRef.name", ""),
         .additional_config = json_is_object(config) ? config : NULL,
         .api_key = json_string_value(json_object_get(config, ADDITIONAL_CONFIG_API_KEY)),
+        .api_key_secret_name = key_secret,
+        .api_key_secret_key = *key_secret != '\0' ? json_string_at(spec, "apiKeySecretRef.key", API_KEY_SECRET_KEY) : "",
+        .source_revision = json_string_at(spec, "revision", ""),
+        .digest = strncmp(digest, DIGEST_PREFIX, strlen(DIGEST_PREFIX)) == 0 ? digest + strlen(DIGEST_PREFIX) : digest,
+        .placement_policy = json_string_at(spec, "placement.policy", ""),
+        .topology_key = json_string_at(spec, "placement.topologyKey", ""),
+        .scheduler_name = json_string_at(spec, "schedulerName", ""),
+        .max_unavailable = 1,
+        .drain_ms = drain_seconds >= 0 ? drain_seconds * 1000 : -1,
     };
+    read_max_unavailable(json_at(spec, "rollout.maxUnavailable"), ret_adapter);
     if (json_is_integer(replicas) && (json_integer_value(replicas) < 0 || json_integer_value(replicas) > INT_MAX)) {
         return error_set(err, ERROR_INVALID, "spec.replicas is %lld: expected 0 or more", (long long)json_integer_value(replicas));
     }
@@ -57,6 +86,25 @@ void model_adapter_release(struct model_adapter *adapter) {
     adapter->selector = NULL;
 }
 
+/* Each part with its name and a NUL, so that no two of them can be taken for one another. The URL alone is hashed as it is. */
+static void hash_part(struct buffer *text, const char *name, const char *value) {
+    if (value[0] != '\0') {
+        buffer_printf(text, "%c%s=%s", '\0', name, value);
+    }
+}
+
+void model_adapter_revision(const struct model_adapter *adapter, char ret_revision[17]) {
+    char hex[HASH_HEX_BYTES];
+    cleanup_buffer struct buffer text = BUFFER_INIT;
+    buffer_printf(&text, "%s", adapter->artifact_url);
+    hash_part(&text, "revision", adapter->source_revision);
+    hash_part(&text, "digest", adapter->digest);
+    struct hash hash = hash_bytes(text.data, text.len);
+    hash_hex(&hash, hex);
+    memcpy(ret_revision, hex, 16);
+    ret_revision[16] = '\0';
+}
+
 /* ---- the schema ---- */
 
 enum field_type { FIELD_STRING, FIELD_INT32, FIELD_INT64, FIELD_OBJECT, FIELD_STRING_MAP, FIELD_ARRAY, FIELD_STRINGS, FIELD_ANY };
@@ -72,6 +120,9 @@ static const struct field expression_fields[] = {
 static const struct field selector_fields[] = {
     {"matchLabels", FIELD_STRING_MAP, NULL}, {"matchExpressions", FIELD_ARRAY, expression_fields}, {0}};
 static const struct field secret_fields[] = {{"name", FIELD_STRING, NULL}, {0}};
+static const struct field key_secret_fields[] = {{"name", FIELD_STRING, NULL}, {"key", FIELD_STRING, NULL}, {0}};
+static const struct field placement_fields[] = {{"policy", FIELD_STRING, NULL}, {"topologyKey", FIELD_STRING, NULL}, {0}};
+static const struct field rollout_fields[] = {{"maxUnavailable", FIELD_ANY, NULL}, {0}};
 static const struct field spec_fields[] = {
     {"baseModel", FIELD_STRING, NULL},
     {"podSelector", FIELD_OBJECT, selector_fields},
@@ -80,6 +131,12 @@ static const struct field spec_fields[] = {
     {"credentialsSecretRef", FIELD_OBJECT, secret_fields},
     {"replicas", FIELD_INT32, NULL},
     {"additionalConfig", FIELD_STRING_MAP, NULL},
+    {"apiKeySecretRef", FIELD_OBJECT, key_secret_fields},
+    {"revision", FIELD_STRING, NULL},
+    {"digest", FIELD_STRING, NULL},
+    {"placement", FIELD_OBJECT, placement_fields},
+    {"rollout", FIELD_OBJECT, rollout_fields},
+    {"drainSeconds", FIELD_INT32, NULL},
     {0},
 };
 static const struct field condition_fields[] = {
@@ -92,18 +149,22 @@ static const struct field condition_fields[] = {
     {0},
 };
 static const struct field load_fields[] = {
-    {"pod", FIELD_STRING, NULL},
-    {"state", FIELD_STRING, NULL},
-    {"revision", FIELD_STRING, NULL},
-    {"loadMillis", FIELD_INT64, NULL},
-    {"reason", FIELD_STRING, NULL},
-    {"message", FIELD_STRING, NULL},
-    {0},
+    {"pod", FIELD_STRING, NULL},      {"state", FIELD_STRING, NULL},
+    {"revision", FIELD_STRING, NULL}, {"loadMillis", FIELD_INT64, NULL},
+    {"reason", FIELD_STRING, NULL},   {"message", FIELD_STRING, NULL},
+    {"since", FIELD_STRING, NULL},    {0},
 };
 static const struct field status_fields[] = {
-    {"phase", FIELD_STRING, NULL},        {"observedGeneration", FIELD_INT64, NULL}, {"candidates", FIELD_INT32, NULL},
-    {"readyReplicas", FIELD_INT32, NULL}, {"desiredReplicas", FIELD_INT32, NULL},    {"conditions", FIELD_ARRAY, condition_fields},
-    {"instances", FIELD_STRINGS, NULL},   {"loads", FIELD_ARRAY, load_fields},       {0},
+    {"revision", FIELD_STRING, NULL},
+    {"phase", FIELD_STRING, NULL},
+    {"observedGeneration", FIELD_INT64, NULL},
+    {"candidates", FIELD_INT32, NULL},
+    {"readyReplicas", FIELD_INT32, NULL},
+    {"desiredReplicas", FIELD_INT32, NULL},
+    {"conditions", FIELD_ARRAY, condition_fields},
+    {"instances", FIELD_STRINGS, NULL},
+    {"loads", FIELD_ARRAY, load_fields},
+    {0},
 };
 static const struct field object_fields[] = {
     {"apiVersion", FIELD_STRING, NULL},      {"kind", FIELD_STRING, NULL},

@@ -20,6 +20,16 @@ struct model_adapter {
     const char *secret_name;         /* credentialsSecretRef.name, "" when none */
     const json_t *additional_config; /* object of strings, or NULL */
     const char *api_key;             /* additionalConfig["api-key"], NULL when none */
+    const char *api_key_secret_name; /* apiKeySecretRef.name, "" when none; comes before api_key */
+    const char *api_key_secret_key;  /* its key, "api-key" when not said; "" when there is no apiKeySecretRef */
+    const char *source_revision;     /* branch, tag, commit or any word that pins the source; "" when none */
+    const char *digest;              /* SHA-256 of the weights, 64 hexadecimal digits without prefix; "" when none */
+    const char *placement_policy;    /* "" = the controller's default */
+    const char *topology_key;        /* label of nodes to spread over; "" = the node itself (kubernetes.io/hostname) */
+    const char *scheduler_name;      /* "" or "default" = none; a placement policy's name is honoured, anything else ignored */
+    int max_unavailable;             /* >= 1: pods that a rollout may take out at a time */
+    int max_unavailable_percent;     /* 1..100 of the desired pods, rounded down, at least 1; 0 = max_unavailable counts */
+    int64_t drain_ms;                /* longest wait for running requests before an unload; -1 = the controller's default */
     struct selector *selector;       /* owned */
 };
 
@@ -51,7 +61,8 @@ enum artifact_scheme {
 enum artifact_scheme artifact_scheme_of(const char *url);
 /* Schemes that the validator accepts, for messages: "s3://, gs://, ...". */
 const char *artifact_schemes_text(void);
-/* First 16 hex digits of SHA-256 over what determines the weights (URL; later revision and digest). */
-void artifact_revision(const char *url, char ret_revision[17]);
+/* First 16 hexadecimal digits of SHA-256 over what determines the weights: the URL, and revision and digest where they are given.
+ */
+void model_adapter_revision(const struct model_adapter *adapter, char ret_revision[17]);
 
 #endif

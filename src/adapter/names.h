@@ -22,5 +22,7 @@
 #define SIDECAR_PORT 8080
 #define ENGINE_PORT 8000
 #define ADDITIONAL_CONFIG_API_KEY "api-key"
+#define API_KEY_SECRET_KEY "api-key" /* of spec.apiKeySecretRef when it names none */
+#define DIGEST_PREFIX "sha256:"      /* may stand before spec.digest */
 
 #endif

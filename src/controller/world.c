@@ -95,7 +95,7 @@ static void read_adapter(struct adapter *adapter, json_t *object) {
     json_decref(adapter->object);
     adapter->object = object;
     adapter->is_valid = model_adapter_read(object, &adapter->spec, &adapter->invalid) == 0;
-    artifact_revision(adapter->spec.artifact_url, adapter->revision);
+    model_adapter_revision(&adapter->spec, adapter->revision);
     if (adapter->spec.is_deleting && adapter->deleting_since_ms == 0) {
         adapter->deleting_since_ms = clock_now_ms();
     }

@@ -143,17 +143,70 @@ static void test_artifact_urls(void **state) {
             assert_string_equal(path, cases[i].engine_path);
         }
     }
-    char a[17], b[17];
-    artifact_revision("/a", a);
-    artifact_revision("/b", b);
-    assert_int_equal(strlen(a), 16);
-    assert_string_not_equal(a, b);
+}
+
+static void test_added_fields(void **state) {
+    (void)state;
+    const char *digest = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    char spec[1024];
+    snprintf(spec, sizeof(spec),
+             GOOD_SPEC
+             ",\"schedulerName\":\"binPack\",\"apiKeySecretRef\":{\"name\":\"s\"},\"revision\":\"v1\",\"digest\":\"sha256:%s\","
+             "\"placement\":{\"policy\":\"spread\",\"topologyKey\":\"zone\"},\"rollout\":{\"maxUnavailable\":\"25%%\"},"
+             "\"drainSeconds\":0",
+             digest);
+    json_t *object = object_with("sql", spec);
+    struct model_adapter adapter;
+    assert_int_equal(model_adapter_read(object, &adapter, NULL), 0);
+    assert_string_equal(adapter.api_key_secret_name, "s");
+    assert_string_equal(adapter.api_key_secret_key, "api-key");
+    assert_string_equal(adapter.source_revision, "v1");
+    assert_string_equal(adapter.digest, digest);
+    assert_string_equal(adapter.placement_policy, "spread");
+    assert_string_equal(adapter.topology_key, "zone");
+    assert_string_equal(adapter.scheduler_name, "binPack");
+    assert_int_equal(adapter.max_unavailable, 1);
+    assert_int_equal(adapter.max_unavailable_percent, 25);
+    assert_int_equal(adapter.drain_ms, 0);
+    model_adapter_release(&adapter);
+    json_decref(object);
+
+    object = object_with("sql", GOOD_SPEC ",\"rollout\":{\"maxUnavailable\":3}");
+    assert_int_equal(model_adapter_read(object, &adapter, NULL), 0);
+    assert_string_equal(adapter.api_key_secret_name, "");
+    assert_string_equal(adapter.api_key_secret_key, "");
+    assert_string_equal(adapter.digest, "");
+    assert_int_equal(adapter.max_unavailable, 3);
+    assert_int_equal(adapter.max_unavailable_percent, 0);
+    assert_int_equal(adapter.drain_ms, -1);
+    model_adapter_release(&adapter);
+    json_decref(object);
+}
+
+static void test_revisions(void **state) {
+    (void)state;
+    static const struct {
+        const char *url, *revision, *digest;
+    } sources[] = {{"/a", "", ""}, {"/b", "", ""}, {"/a", "b", ""}, {"/a", "", "b"}, {"/a", "b", "c"}, {"/a", "bc", ""}};
+    char texts[6][17];
+    for (size_t i = 0; i < 6; i++) {
+        struct model_adapter adapter = {
+            .artifact_url = sources[i].url, .source_revision = sources[i].revision, .digest = sources[i].digest};
+        model_adapter_revision(&adapter, texts[i]);
+        assert_int_equal(strlen(texts[i]), 16);
+        for (size_t j = 0; j < i; j++) {
+            assert_string_not_equal(texts[i], texts[j]);
+        }
+    }
+    /* printf /a | sha256sum: what is loaded somewhere keeps its name when the program is replaced. */
+    assert_string_equal(texts[0], "6a50dc8584134c7d");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rules), cmocka_unit_test(test_update_of_old_fault), cmocka_unit_test(test_unknown_fields),
-        cmocka_unit_test(test_read),  cmocka_unit_test(test_artifact_urls),
+        cmocka_unit_test(test_rules),     cmocka_unit_test(test_update_of_old_fault), cmocka_unit_test(test_unknown_fields),
+        cmocka_unit_test(test_read),      cmocka_unit_test(test_artifact_urls),       cmocka_unit_test(test_added_fields),
+        cmocka_unit_test(test_revisions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

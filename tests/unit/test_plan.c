@@ -319,7 +319,7 @@ static void reconcile(struct world *world, int a) {
                                .give_up_ms = 30000,
                                .now_ms = world->now_ms,
                                .wall_ms = world->now_ms};
-    artifact_revision(adapter.artifact_url, input.revision);
+    model_adapter_revision(&adapter, input.revision);
     view(world, a, &input, views, text);
     plan_adapter(&input, &plan);
     apply(world, a, &input, &plan);
