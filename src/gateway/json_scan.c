@@ -13,7 +13,15 @@ struct scanner {
     struct error *err;
 };
 
+/* Whatever was expected: text that ends too early is told as that, since a client or a proxy on the way then lost the rest. */
 static int fail(struct scanner *scanner, const char *what) {
+    if (scanner->len == 0) {
+        return error_set(scanner->err, ERROR_INVALID, "the request body is empty: a JSON object was expected");
+    }
+    if (scanner->at >= scanner->len) {
+        return error_set(scanner->err, ERROR_INVALID, "the request body's JSON is cut off: it ends at byte %zu (%s)", scanner->len,
+                         what);
+    }
     return error_set(scanner->err, ERROR_INVALID, "the request body is not a JSON object: %s at byte %zu", what, scanner->at);
 }
 
@@ -80,7 +88,7 @@ static int skip_string(struct scanner *scanner, bool *ret_escaped) {
                 return -1;
             }
         } else if (byte < 0x20) {
-            return fail(scanner, byte < 0 ? "an unfinished string" : "a control character in a string");
+            return fail(scanner, byte < 0 ? "in a string" : "a control character in a string");
         } else {
             scanner->at++;
         }
@@ -102,7 +110,7 @@ static int skip_number(struct scanner *scanner) {
     if (peek(scanner) == '0') {
         scanner->at++;
     } else if (skip_digits(scanner) == 0) {
-        return fail(scanner, "an unexpected character");
+        return fail(scanner, peek(scanner) < 0 ? "a value was expected" : "an unexpected character");
     }
     if (peek(scanner) == '.') {
         scanner->at++;
@@ -127,6 +135,12 @@ static bool is_literal(const struct scanner *scanner, const char *word) {
     return scanner->len - scanner->at >= len && memcmp(scanner->bytes + scanner->at, word, len) == 0;
 }
 
+/* The text ends in the middle of the word. */
+static bool is_cut_literal(const struct scanner *scanner, const char *word) {
+    size_t left = scanner->len - scanner->at;
+    return left > 0 && left < strlen(word) && memcmp(scanner->bytes + scanner->at, word, left) == 0;
+}
+
 /* A value that is neither object nor array. */
 static int skip_scalar(struct scanner *scanner) {
     static const char *const literals[] = {"true", "false", "null"};
@@ -138,6 +152,10 @@ static int skip_scalar(struct scanner *scanner) {
         if (is_literal(scanner, literals[i])) {
             scanner->at += strlen(literals[i]);
             return 0;
+        }
+        if (is_cut_literal(scanner, literals[i])) {
+            scanner->at = scanner->len;
+            return fail(scanner, "in a word");
         }
     }
     return skip_number(scanner);
@@ -191,7 +209,7 @@ static int skip_to_next_value(struct scanner *scanner, struct nesting *nesting) 
             return object ? skip_key(scanner) : 0;
         }
         if (byte != (object ? '}' : ']')) {
-            return fail(scanner, byte < 0 ? "an unexpected end" : "a comma or a closing bracket was expected");
+            return fail(scanner, "a comma or a closing bracket was expected");
         }
         scanner->at++;
         nesting->depth--;
@@ -347,7 +365,7 @@ static enum member which_member(const char *text, size_t len, bool escaped) {
 static int read_model(struct scanner *scanner, struct json_scan *scan) {
     bool escaped;
     scan->model_begin = scanner->at;
-    if (is_literal(scanner, "null")) {
+    if (is_literal(scanner, "null") || is_cut_literal(scanner, "null") || peek(scanner) < 0) {
         return skip_scalar(scanner);
     }
     if (peek(scanner) != '"') {
@@ -419,7 +437,7 @@ static int scan_object(struct scanner *scanner, struct json_scan *scan) {
         }
     }
     if (peek(scanner) != '}') {
-        return fail(scanner, peek(scanner) < 0 ? "an unexpected end" : "a comma or a closing brace was expected");
+        return fail(scanner, "a comma or a closing brace was expected");
     }
     scanner->at++;
     skip_space(scanner);
