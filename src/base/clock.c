@@ -18,6 +18,10 @@ int64_t clock_now_ms(void) {
     return clock_now_ns() / 1000000;
 }
 
+int64_t clock_boot_ms(void) {
+    return read_ns(CLOCK_BOOTTIME) / 1000000;
+}
+
 int64_t clock_wall_ms(void) {
     return read_ns(CLOCK_REALTIME) / 1000000;
 }

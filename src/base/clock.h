@@ -11,6 +11,7 @@
 
 int64_t clock_now_ms(void);  /* monotonic milliseconds */
 int64_t clock_now_ns(void);  /* monotonic nanoseconds */
+int64_t clock_boot_ms(void); /* monotonic milliseconds that go on while the machine is suspended */
 int64_t clock_wall_ms(void); /* milliseconds since 1970-01-01T00:00:00Z */
 
 /* "2026-11-23T10:00:00Z", as Kubernetes writes metav1.Time. */

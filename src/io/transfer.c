@@ -18,7 +18,7 @@
 #define KEEPALIVE_SECONDS 30
 #define CA_CACHE_SECONDS 60
 
-enum transfer_failure { FAILURE_NONE, FAILURE_LIMIT, FAILURE_REFUSED };
+enum transfer_failure { FAILURE_NONE, FAILURE_LIMIT, FAILURE_REFUSED, FAILURE_NOT_SENT };
 
 struct transfer {
     TAILQ_ENTRY(transfer) link;
@@ -28,6 +28,8 @@ struct transfer {
     char *label; /* "GET https://host/path", for messages */
     struct buffer body;
     size_t body_bytes_max;
+    bool (*may_send)(void *arg);
+    void *may_send_arg;
     int (*on_data)(void *arg, const char *bytes, size_t len);
     void (*on_done)(void *arg, const struct transfer_response *response, const struct error *err);
     void *arg;
@@ -99,6 +101,10 @@ static void describe_failure(const struct transfer *transfer, CURLcode result, s
     }
     if (transfer->failure == FAILURE_REFUSED) {
         error_set(err, ERROR_IO, "%s: the response could not be taken", transfer->label);
+        return;
+    }
+    if (transfer->failure == FAILURE_NOT_SENT) {
+        error_set(err, ERROR_DENIED, "%s: not sent: the right to ask was lost meanwhile", transfer->label);
         return;
     }
     if (result == CURLE_OPERATION_TIMEDOUT) {
@@ -231,6 +237,16 @@ static void on_timeout(void *arg) {
     act(arg, CURL_SOCKET_TIMEOUT, 0);
 }
 
+static int on_about_to_send(void *arg, char *peer_address, char *own_address, int peer_port, int own_port) {
+    (void)peer_address, (void)own_address, (void)peer_port, (void)own_port;
+    struct transfer *transfer = arg;
+    if (transfer->may_send(transfer->may_send_arg)) {
+        return CURL_PREREQFUNC_OK;
+    }
+    transfer->failure = FAILURE_NOT_SENT;
+    return CURL_PREREQFUNC_ABORT;
+}
+
 static size_t on_bytes(char *bytes, size_t size, size_t count, void *arg) {
     struct transfer *transfer = arg;
     size_t len = size * count;
@@ -322,6 +338,10 @@ static CURLcode set_up(struct transfer *transfer, const struct transfer_request 
     SET(CURLOPT_PRIVATE, transfer);
     SET(CURLOPT_WRITEFUNCTION, on_bytes);
     SET(CURLOPT_WRITEDATA, transfer);
+    if (request->may_send != NULL) {
+        SET(CURLOPT_PREREQFUNCTION, on_about_to_send);
+        SET(CURLOPT_PREREQDATA, transfer);
+    }
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_FOLLOWLOCATION, 0L); /* credentials go nowhere but where they were meant to */
@@ -376,6 +396,8 @@ struct transfer *transfer_start(struct transfers *transfers, const struct transf
         abort();
     }
     transfer->body_bytes_max = request->body_bytes_max != 0 ? request->body_bytes_max : BODY_BYTES_MAX_DEFAULT;
+    transfer->may_send = request->may_send;
+    transfer->may_send_arg = request->may_send_arg;
     transfer->on_data = request->on_data;
     transfer->on_done = request->on_done;
     transfer->arg = request->arg;

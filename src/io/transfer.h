@@ -35,6 +35,10 @@ struct transfer_request {
     int64_t connect_timeout_ms; /* 0 = 10 s */
     int64_t timeout_ms;         /* the whole transfer; 0 = none */
     size_t body_bytes_max;      /* of a collected response; 0 = 64 MiB; more is ERROR_LIMIT */
+    /* Asked when the connection is there and the request is about to go out on it; NULL = yes. No: ERROR_DENIED, nothing was sent.
+     * For those who may have lost the right to ask while they waited. */
+    bool (*may_send)(void *arg);
+    void *may_send_arg;
     /* Set: 2xx bodies are streamed here instead of being collected. Others are collected. Returning -1 ends the transfer with
      * ERROR_IO. */
     int (*on_data)(void *arg, const char *bytes, size_t len);

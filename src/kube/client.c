@@ -18,6 +18,8 @@ struct kube_client {
     const struct kube_config *config;
     char *user_agent;
     int calls_max;
+    bool (*may_write)(void *arg); /* NULL = always */
+    void *may_write_arg;
     int running;
     struct kube_call *first; /* every call, running ones and waiting ones, in order of starting */
     struct kube_call *last;
@@ -37,6 +39,7 @@ struct kube_call {
     char *what; /* "get pods default/x" */
     char *body; /* NULL = none */
     int64_t timeout_ms;
+    bool is_guarded;
     void (*on_done)(void *arg, json_t *object, const struct error *err);
     void *arg;
 };
@@ -77,6 +80,11 @@ struct kube_client *kube_client_new(struct loop *loop, struct transfers *transfe
     client->user_agent = xstrdup(user_agent);
     client->calls_max = calls_max;
     return client;
+}
+
+void kube_client_guard_writes(struct kube_client *client, bool (*may_send)(void *arg), void *arg) {
+    client->may_write = may_send;
+    client->may_write_arg = arg;
 }
 
 struct loop *kube_client_loop(struct kube_client *client) {
@@ -237,6 +245,8 @@ static void call_send(struct kube_call *call) {
         .client_cert_file = client->config->client_cert_file,
         .client_key_file = client->config->client_key_file,
         .timeout_ms = call->timeout_ms,
+        .may_send = call->is_guarded ? client->may_write : NULL,
+        .may_send_arg = client->may_write_arg,
         .on_done = on_call_done,
         .arg = call,
     };
@@ -282,6 +292,7 @@ struct kube_call *kube_start(struct kube_client *client, const struct kube_reque
     call->what = describe(request);
     call->body = request->body != NULL ? json_text(request->body) : NULL;
     call->timeout_ms = request->timeout_ms > 0 ? request->timeout_ms : CALL_TIMEOUT_MS;
+    call->is_guarded = !request->is_unguarded && request->verb != KUBE_GET && request->verb != KUBE_LIST;
     call->on_done = request->on_done;
     call->arg = request->arg;
     call->previous = client->last;

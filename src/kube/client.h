@@ -24,6 +24,9 @@ extern const struct kube_resource kube_pods, kube_services, kube_secrets, kube_c
 struct kube_client *kube_client_new(struct loop *loop, struct transfers *transfers, const struct kube_config *config,
                                     const char *user_agent, int calls_max);
 void kube_client_free(struct kube_client *client); /* cancels what runs; not inside of on_data */
+/* From now on a write (anything but GET) is sent only if may_send(arg) says so at the moment of sending; else it ends with
+ * ERROR_DENIED and nothing was sent. For those who write only while they lead: lease_may_send and their lease. */
+void kube_client_guard_writes(struct kube_client *client, bool (*may_send)(void *arg), void *arg);
 struct loop *kube_client_loop(struct kube_client *client);
 
 enum kube_verb { KUBE_GET, KUBE_LIST, KUBE_CREATE, KUBE_UPDATE, KUBE_PATCH_MERGE, KUBE_PATCH_JSON, KUBE_DELETE };
@@ -37,6 +40,7 @@ struct kube_request {
     const char *query;       /* already encoded, without '?'; NULL = none */
     const json_t *body;      /* object, patch or DeleteOptions; borrowed only during the call of kube_start */
     int64_t timeout_ms;      /* 0 = 30 s */
+    bool is_unguarded;       /* a write that kube_client_guard_writes does not concern */
     /* Once, unless cancelled. `object`: what the API answered, borrowed. err: with the code of the Status (ERROR_NOT_FOUND,
      * ERROR_CONFLICT and ERROR_EXISTS by its reason, ...), message "get pods default/x: <message of the Status>". */
     void (*on_done)(void *arg, json_t *object, const struct error *err);
