@@ -363,6 +363,24 @@ static void test_frozen_leader_knows_before_it_acts(void **state) {
     world_release(&world);
 }
 
+static void test_frozen_while_a_renewal_is_on_its_way(void **state) {
+    (void)state;
+    struct world world;
+    world_init(&world, 2, 11);
+    (void)wait_for_holder(&world, -1, 1000);
+    int first = holder(&world);
+    int writes = world.writes;
+    while (world.writes == writes) { /* applied, and its answer is on the way */
+        tick(&world);
+    }
+    world.candidates[first].frozen_until_ms = world.now_ms + 40000;
+    (void)wait_for_holder(&world, 1 - first, 20000);
+    run(&world, 60000); /* on waking up it is told that its renewal of long ago succeeded */
+    assert_int_equal(holder(&world), 1 - first);
+    assert_int_equal(world.candidates[first].times_started, 1);
+    world_release(&world);
+}
+
 static void test_api_away(void **state) {
     (void)state;
     struct world world;
@@ -523,6 +541,7 @@ int main(void) {
         cmocka_unit_test(test_released_lease_is_taken_at_the_next_try),
         cmocka_unit_test(test_giving_up_ends_without_an_api),
         cmocka_unit_test(test_frozen_leader_knows_before_it_acts),
+        cmocka_unit_test(test_frozen_while_a_renewal_is_on_its_way),
         cmocka_unit_test(test_api_away),
         cmocka_unit_test(test_lost_answer_of_a_renewal),
         cmocka_unit_test(test_taken_by_force),
