@@ -25,7 +25,8 @@ struct transfer {
     struct transfers *pool;
     CURL *easy;
     struct curl_slist *headers;
-    char *label; /* "GET https://host/path", for messages */
+    struct curl_slist *connect_to; /* NULL = the URL's host */
+    char *label;                   /* "GET https://host/path", for messages */
     struct buffer body;
     size_t body_bytes_max;
     bool (*may_send)(void *arg);
@@ -83,6 +84,7 @@ static char *url_for_people(const char *url) {
 static void transfer_free(struct transfer *transfer) {
     curl_easy_cleanup(transfer->easy);
     curl_slist_free_all(transfer->headers);
+    curl_slist_free_all(transfer->connect_to);
     buffer_release(&transfer->body);
     free(transfer->label);
     free(transfer);
@@ -126,14 +128,17 @@ static void finish(struct transfer *transfer, CURLcode result) {
         return;
     }
     long status = 0;
+    curl_off_t retry_after_seconds = 0;
     char *content_type = NULL;
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_TYPE, &content_type);
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_RETRY_AFTER, &retry_after_seconds);
     struct transfer_response response = {
         .status = (int)status,
         .content_type = content_type != NULL ? content_type : "",
         .body = buffer_text(&transfer->body),
         .body_len = transfer->body.len,
+        .retry_after_ms = (int64_t)retry_after_seconds * 1000,
     };
     on_done(transfer->arg, &response, NULL);
     transfer_free(transfer);
@@ -319,17 +324,74 @@ static CURLcode set_headers(struct transfer *transfer, const struct transfer_req
     return CURLE_OK;
 }
 
-static CURLcode set_tls(CURL *easy, const struct transfer_request *request) {
-    if (request->ca_file != NULL) {
-        SET(CURLOPT_CAINFO, request->ca_file);
+static CURLcode set_pem(CURL *easy, CURLoption option, const char *pem) {
+    struct curl_blob blob = {.data = (void *)pem, .len = strlen(pem), .flags = CURL_BLOB_COPY};
+    return curl_easy_setopt(easy, option, &blob);
+}
+
+static CURLcode set_authority(CURL *easy, const struct transfer_request *request) {
+    if (request->is_unverified) {
+        SET(CURLOPT_SSL_VERIFYPEER, 0L);
+        SET(CURLOPT_SSL_VERIFYHOST, 0L);
+    } else if (request->ca_pem != NULL || request->ca_file != NULL) {
         SET(CURLOPT_CAPATH, NULL); /* else the system's authorities would be trusted too */
+        SET(CURLOPT_CAINFO, request->ca_pem == NULL ? request->ca_file : NULL);
     }
     SET(CURLOPT_CA_CACHE_TIMEOUT, (long)CA_CACHE_SECONDS); /* a rotated file is seen soon */
-    if (request->client_cert_file != NULL) {
+    return request->ca_pem != NULL && !request->is_unverified ? set_pem(easy, CURLOPT_CAINFO_BLOB, request->ca_pem) : CURLE_OK;
+}
+
+static CURLcode set_identity(CURL *easy, const struct transfer_request *request) {
+    CURLcode result = CURLE_OK;
+    if (request->client_cert_pem != NULL) {
+        result = set_pem(easy, CURLOPT_SSLCERT_BLOB, request->client_cert_pem);
+    } else if (request->client_cert_file != NULL) {
         SET(CURLOPT_SSLCERT, request->client_cert_file);
+    }
+    if (result == CURLE_OK && request->client_key_pem != NULL) {
+        result = set_pem(easy, CURLOPT_SSLKEY_BLOB, request->client_key_pem);
+    } else if (result == CURLE_OK && request->client_key_file != NULL) {
         SET(CURLOPT_SSLKEY, request->client_key_file);
     }
-    return CURLE_OK;
+    return result;
+}
+
+/* libcurl proves the name in the URL. So the URL gets the name that is to be proved, CONNECT_TO says where to connect, and the Host
+ * field stays what it was. */
+static CURLcode set_server_name(struct transfer *transfer, const struct transfer_request *request) {
+    CURL *easy = transfer->easy;
+    CURLU *url = curl_url();
+    char *host = NULL, *port = NULL, *renamed = NULL;
+    bool is_ok = url != NULL && curl_url_set(url, CURLUPART_URL, request->url, 0) == CURLUE_OK &&
+                 curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+                 curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+                 curl_url_set(url, CURLUPART_HOST, request->tls_server_name, 0) == CURLUE_OK &&
+                 curl_url_get(url, CURLUPART_URL, &renamed, 0) == CURLUE_OK;
+    if (is_ok) {
+        cleanup_free char *connect_to = xasprintf("::%s:%s", host, port);
+        cleanup_free char *field = xasprintf("Host: %s:%s", host, port);
+        transfer->connect_to = curl_slist_append(NULL, connect_to);
+        add_header(transfer, field);
+        is_ok = curl_easy_setopt(easy, CURLOPT_CONNECT_TO, transfer->connect_to) == CURLE_OK &&
+                curl_easy_setopt(easy, CURLOPT_URL, renamed) == CURLE_OK;
+    }
+    curl_free(host);
+    curl_free(port);
+    curl_free(renamed);
+    curl_url_cleanup(url);
+    return is_ok ? CURLE_OK : CURLE_URL_MALFORMAT;
+}
+
+static CURLcode set_way(struct transfer *transfer, const struct transfer_request *request) {
+    CURL *easy = transfer->easy;
+    if (request->proxy_url != NULL) {
+        SET(CURLOPT_PROXY, request->proxy_url);
+        SET(CURLOPT_NOPROXY, "");
+    } else {
+        SET(CURLOPT_NOPROXY, transfer->pool->no_proxy);
+    }
+    SET(CURLOPT_URL, request->url);
+    return request->tls_server_name != NULL ? set_server_name(transfer, request) : CURLE_OK;
 }
 
 static CURLcode set_up(struct transfer *transfer, const struct transfer_request *request) {
@@ -346,7 +408,6 @@ static CURLcode set_up(struct transfer *transfer, const struct transfer_request 
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_FOLLOWLOCATION, 0L); /* credentials go nowhere but where they were meant to */
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
-    SET(CURLOPT_NOPROXY, transfer->pool->no_proxy);
     SET(CURLOPT_TCP_KEEPALIVE, 1L); /* a watch on a machine that is gone ends */
     SET(CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_SECONDS);
     SET(CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_SECONDS);
@@ -354,8 +415,9 @@ static CURLcode set_up(struct transfer *transfer, const struct transfer_request 
     SET(CURLOPT_CONNECTTIMEOUT_MS,
         (long)(request->connect_timeout_ms > 0 ? request->connect_timeout_ms : CONNECT_TIMEOUT_MS_DEFAULT));
     SET(CURLOPT_TIMEOUT_MS, (long)(request->timeout_ms > 0 ? request->timeout_ms : 0));
-    SET(CURLOPT_URL, request->url);
-    CURLcode result = set_tls(easy, request);
+    CURLcode result = set_way(transfer, request);
+    result = result == CURLE_OK ? set_authority(easy, request) : result;
+    result = result == CURLE_OK ? set_identity(easy, request) : result;
     result = result == CURLE_OK ? set_body(transfer, request) : result;
     return result == CURLE_OK ? set_headers(transfer, request) : result;
 }

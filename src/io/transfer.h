@@ -21,6 +21,7 @@ struct transfer_response {
     const char *content_type; /* "" when absent */
     const char *body;         /* NUL-terminated; "" when streamed */
     size_t body_len;
+    int64_t retry_after_ms; /* what Retry-After says, 0 = nothing */
 };
 
 struct transfer_request {
@@ -29,12 +30,20 @@ struct transfer_request {
     const char *const *headers; /* "Name: value", NULL at the end; NULL = none */
     const void *body;           /* copied */
     size_t body_len;
-    const char *ca_file;          /* PEM; NULL = the system's */
-    const char *client_cert_file; /* PEM; NULL = none */
+    /* Whom to trust and who we are, each as a PEM file or as PEM text (copied; wins). No authority = the system's; no certificate =
+     * none. */
+    const char *ca_file;
+    const char *ca_pem;
+    const char *client_cert_file;
+    const char *client_cert_pem;
     const char *client_key_file;
-    int64_t connect_timeout_ms; /* 0 = 10 s */
-    int64_t timeout_ms;         /* the whole transfer; 0 = none */
-    size_t body_bytes_max;      /* of a collected response; 0 = 64 MiB; more is ERROR_LIMIT */
+    const char *client_key_pem;
+    const char *tls_server_name; /* the name that the server must prove, where it is not the URL's host; NULL = the URL's */
+    bool is_unverified;          /* anybody may answer */
+    const char *proxy_url;       /* http, https or socks5, for every host; NULL = the environment's */
+    int64_t connect_timeout_ms;  /* 0 = 10 s */
+    int64_t timeout_ms;          /* the whole transfer; 0 = none */
+    size_t body_bytes_max;       /* of a collected response; 0 = 64 MiB; more is ERROR_LIMIT */
     /* Asked when the connection is there and the request is about to go out on it; NULL = yes. No: ERROR_DENIED, nothing was sent.
      * For those who may have lost the right to ask while they waited. */
     bool (*may_send)(void *arg);

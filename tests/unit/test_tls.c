@@ -114,6 +114,7 @@ struct world {
     int status;
     struct error err;
     struct buffer body;
+    char host[64]; /* of the last request */
 };
 
 static void on_gone(void *arg) {
@@ -125,8 +126,10 @@ static void on_gone(void *arg) {
 static void handle(void *arg, struct http_request *request) {
     struct world *world = arg;
     const char *path = http_request_head(request)->path;
+    const char *host = http_fields_get(&http_request_head(request)->fields, "host");
     size_t len = 0;
     const char *body = http_request_body(request, &len);
+    (void)snprintf(world->host, sizeof(world->host), "%s", host != NULL ? host : "");
     if (strcmp(path, "/hold") == 0) {
         world->held = request;
         http_request_on_gone(request, on_gone, world);
@@ -235,6 +238,85 @@ static void test_strangers_are_refused(void **state) {
     world_close(&world);
 }
 
+static void run_request(struct world *world, struct transfer_request request, const char *host) {
+    cleanup_free char *url = xasprintf("https://%s:%d/a", host, world->port);
+    request.method = "POST";
+    request.url = url;
+    request.body = "x";
+    request.body_len = 1;
+    request.on_done = on_done;
+    request.arg = world;
+    world->done = 0;
+    world->err = (struct error){0};
+    (void)transfer_start(world->transfers, &request);
+    RUN_UNTIL(world->loop, world->done == 1);
+}
+
+static void test_authority_as_text(void **state) {
+    (void)state;
+    struct world world;
+    struct folder stranger;
+    world_open(&world);
+    folder_open(&stranger);
+    make(&stranger, names);
+    cleanup_free char *ca = read_text(&world.folder, "ca.crt");
+    cleanup_free char *other_ca = read_text(&stranger, "ca.crt");
+    run_request(&world, (struct transfer_request){.ca_pem = ca}, "127.0.0.1");
+    assert_int_equal(world.err.code, ERROR_NONE);
+    run_request(&world, (struct transfer_request){.ca_pem = other_ca}, "127.0.0.1");
+    assert_int_equal(world.err.code, ERROR_UNAVAILABLE);
+    run_request(&world, (struct transfer_request){.ca_pem = "no certificate"}, "127.0.0.1");
+    assert_int_equal(world.err.code, ERROR_UNAVAILABLE);
+    run_request(&world, (struct transfer_request){.is_unverified = true}, "127.0.0.1");
+    assert_int_equal(world.err.code, ERROR_NONE);
+    folder_close(&stranger);
+    world_close(&world);
+}
+
+static void test_another_name_is_proved(void **state) {
+    (void)state;
+    struct world world;
+    world_open(&world);
+    cleanup_free char *ca = read_text(&world.folder, "ca.crt");
+    int port = 0;
+    struct error err;
+    assert_int_equal(http_server_listen(world.server, "127.0.0.2", world.port, &port, &err), 0);
+    run_request(&world, (struct transfer_request){.ca_pem = ca, .tls_server_name = "davit.example"}, "127.0.0.2");
+    assert_int_equal(world.err.code, ERROR_NONE);
+    cleanup_free char *authority = xasprintf("127.0.0.2:%d", world.port);
+    assert_string_equal(world.host, authority);
+    run_request(&world, (struct transfer_request){.ca_pem = ca, .tls_server_name = "other.example"}, "127.0.0.1");
+    assert_int_equal(world.err.code, ERROR_UNAVAILABLE);
+    world_close(&world);
+}
+
+static int accept_certificate(int is_good, X509_STORE_CTX *context) {
+    (void)is_good;
+    return X509_STORE_CTX_get_error_depth(context) >= 0;
+}
+
+static void test_client_certificates(void **state) {
+    (void)state;
+    struct world world;
+    world_open(&world);
+    SSL_CTX_set_verify(world.tls, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, accept_certificate);
+    cleanup_free char *ca = read_text(&world.folder, "ca.crt");
+    cleanup_free char *cert = read_text(&world.folder, "server.crt");
+    cleanup_free char *key = read_text(&world.folder, "server.key");
+    cleanup_free char *cert_file = path_join(world.folder.path, "server.crt");
+    cleanup_free char *key_file = path_join(world.folder.path, "server.key");
+    run_request(&world, (struct transfer_request){.ca_pem = ca}, "127.0.0.1");
+    assert_int_not_equal(world.err.code, ERROR_NONE);
+    run_request(&world, (struct transfer_request){.ca_pem = ca, .client_cert_pem = cert, .client_key_pem = key}, "127.0.0.1");
+    assert_int_equal(world.err.code, ERROR_NONE);
+    run_request(&world, (struct transfer_request){.ca_pem = ca, .client_cert_file = cert_file, .client_key_file = key_file},
+                "127.0.0.1");
+    assert_int_equal(world.err.code, ERROR_NONE);
+    run_request(&world, (struct transfer_request){.ca_pem = ca}, "127.0.0.1"); /* nobody else's connection is used */
+    assert_int_not_equal(world.err.code, ERROR_NONE);
+    world_close(&world);
+}
+
 static void test_a_client_that_leaves_is_noticed(void **state) {
     (void)state;
     struct world world;
@@ -271,6 +353,9 @@ int main(void) {
         cmocka_unit_test(test_bad_files_are_named),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_strangers_are_refused),
+        cmocka_unit_test(test_authority_as_text),
+        cmocka_unit_test(test_another_name_is_proved),
+        cmocka_unit_test(test_client_certificates),
         cmocka_unit_test(test_a_client_that_leaves_is_noticed),
         cmocka_unit_test(test_streams_over_tls),
     };

@@ -43,6 +43,9 @@ static void handle(void *arg, struct http_request *request) {
     } else if (strcmp(head->path, "/redirect") == 0) {
         http_reply_field(request, "Location", "/elsewhere");
         http_reply(request, 302, NULL, NULL, 0);
+    } else if (strcmp(head->path, "/busy") == 0) {
+        http_reply_field(request, "Retry-After", "7");
+        http_reply(request, 429, NULL, NULL, 0);
     } else if (strcmp(head->path, "/missing") == 0) {
         http_reply(request, 404, "text/plain", "no such thing", 13);
     } else if (strcmp(head->path, "/cut") == 0) {
@@ -75,6 +78,7 @@ struct outcome {
     struct transfer *transfer;
     int done;
     int status;
+    int64_t retry_after_ms;
     struct error err;
     struct buffer body;
     char content_type[64];
@@ -122,6 +126,7 @@ static void on_done(void *arg, const struct transfer_response *response, const s
         outcome->err = *err;
     } else {
         outcome->status = response->status;
+        outcome->retry_after_ms = response->retry_after_ms;
         assert_int_equal(response->body[response->body_len], '\0');
         buffer_append(&outcome->body, response->body, response->body_len);
         (void)snprintf(outcome->content_type, sizeof(outcome->content_type), "%s", response->content_type);
@@ -273,6 +278,66 @@ static void test_failures(void **state) {
     world_close(&world);
 }
 
+static void test_when_to_come_back(void **state) {
+    (void)state;
+    struct world world;
+    struct outcome busy = {0}, other = {0};
+    world_open(&world);
+    start(&world, &busy, "/busy", (struct transfer_request){0});
+    start(&world, &other, "/a", (struct transfer_request){0});
+    RUN_UNTIL(world.loop, busy.done == 1 && other.done == 1);
+    assert_int_equal(busy.status, 429);
+    assert_int_equal(busy.retry_after_ms, 7000);
+    assert_int_equal(other.retry_after_ms, 0);
+    outcome_release(&busy);
+    outcome_release(&other);
+    world_close(&world);
+}
+
+/* Our own server stands in for the proxy: it is asked for a whole URL. */
+static void test_proxy(void **state) {
+    (void)state;
+    struct world world;
+    struct outcome outcome = {0};
+    world_open(&world);
+    cleanup_free char *proxy = xasprintf("http://127.0.0.1:%d", world.port);
+    cleanup_free char *nobody = xasprintf("http://127.0.0.1:%d/x", free_port());
+    start(&world, &outcome, "", (struct transfer_request){.url = "http://api.example/x", .proxy_url = proxy});
+    RUN_UNTIL(world.loop, outcome.done == 1);
+    assert_int_equal(outcome.status, 200);
+    assert_int_equal(world.requests, 1);
+    outcome_release(&outcome);
+    start(&world, &outcome, "", (struct transfer_request){.url = nobody, .proxy_url = proxy}); /* loopback too */
+    RUN_UNTIL(world.loop, outcome.done == 1);
+    assert_int_equal(outcome.status, 200);
+    outcome_release(&outcome);
+    world_close(&world);
+}
+
+static bool never(void *arg) {
+    ++*(int *)arg;
+    return false;
+}
+
+static void test_the_right_to_send_is_asked_last(void **state) {
+    (void)state;
+    struct world world;
+    struct outcome first = {0}, second = {0};
+    int asked = 0;
+    world_open(&world);
+    start(&world, &first, "/a", (struct transfer_request){0});
+    RUN_UNTIL(world.loop, first.done == 1);
+    start(&world, &second, "/b", (struct transfer_request){.may_send = never, .may_send_arg = &asked}); /* on a kept connection */
+    RUN_UNTIL(world.loop, second.done == 1);
+    assert_int_equal(second.err.code, ERROR_DENIED);
+    assert_int_equal(asked, 1);
+    run_what_is_ready(world.loop);
+    assert_int_equal(world.requests, 1);
+    outcome_release(&first);
+    outcome_release(&second);
+    world_close(&world);
+}
+
 static void test_cancel(void **state) {
     (void)state;
     struct world world;
@@ -369,10 +434,17 @@ int main(void) {
     (void)setenv("http_proxy", "http://127.0.0.1:1", 1); /* must not matter for loopback */
     (void)setenv("no_proxy", "example.com", 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_collected),    cmocka_unit_test(test_large_bodies),
-        cmocka_unit_test(test_streamed),     cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_cancel),       cmocka_unit_test(test_callbacks_that_act_on_others),
-        cmocka_unit_test(test_free_cancels), cmocka_unit_test(test_many_at_once),
+        cmocka_unit_test(test_collected),
+        cmocka_unit_test(test_large_bodies),
+        cmocka_unit_test(test_streamed),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_when_to_come_back),
+        cmocka_unit_test(test_proxy),
+        cmocka_unit_test(test_the_right_to_send_is_asked_last),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_callbacks_that_act_on_others),
+        cmocka_unit_test(test_free_cancels),
+        cmocka_unit_test(test_many_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
