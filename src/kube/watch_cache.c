@@ -114,10 +114,11 @@ static void set_revision(struct watch_cache *cache, const char *revision) {
     }
 }
 
-/* Items of a list carry neither apiVersion nor kind (the list does). */
-static void set_kind(struct watch_cache *cache, json_t *object) {
+/* The object as it is kept, a reference of the caller's. Items of a list carry neither apiVersion nor kind (the list does). */
+static json_t *keep(const struct watch_cache *cache, json_t *object) {
     json_object_set_new(object, "apiVersion", json_string(cache->api_version));
     json_object_set_new(object, "kind", json_string(cache->options.resource->kind));
+    return cache->options.reduce != NULL ? cache->options.reduce(object) : json_incref(object);
 }
 
 /* ---- back-off ---- */
@@ -227,9 +228,8 @@ static void on_page(void *arg, json_t *list, const struct error *err) {
     size_t index = 0;
     json_t *item = NULL;
     json_array_foreach(json_object_get(list, "items"), index, item) {
-        set_kind(cache, item);
         cleanup_free char *key = key_of(item);
-        json_decref(map_set(&cache->incoming, key, json_incref(item)));
+        json_decref(map_set(&cache->incoming, key, keep(cache, item)));
     }
     const char *continue_token = json_string_at(list, "metadata.continue", "");
     if (continue_token[0] != '\0') {
@@ -309,12 +309,12 @@ static int take_event(struct watch_cache *cache, enum watch_event_type type, jso
     if (type == WATCH_EVENT_BOOKMARK) {
         return 0;
     }
-    set_kind(cache, object);
     cleanup_free char *key = key_of(object);
     if (type == WATCH_EVENT_DELETED) {
         take_deleted(cache, key, object);
     } else {
-        take_present(cache, key, object);
+        cleanup_json json_t *kept = keep(cache, object);
+        take_present(cache, key, kept);
     }
     return 0;
 }
@@ -469,7 +469,7 @@ void watch_cache_note_write(struct watch_cache *cache, json_t *object) {
     bool is_older = known != NULL && revision <= revision_number(known);
     bool was_told = cache->resource_version != NULL && revision <= revision_number(cache->resource_version);
     if (!is_older && !was_told && kube_name(object)[0] != '\0') {
-        set_kind(cache, object);
-        set_entry(cache, key, object);
+        cleanup_json json_t *kept = keep(cache, object);
+        set_entry(cache, key, kept);
     }
 }

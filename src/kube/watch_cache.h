@@ -16,6 +16,9 @@ struct watch_cache_options {
     const char *namespace;      /* NULL = all; copied */
     const char *label_selector; /* NULL = none; copied */
     const char *field_selector; /* NULL = none; copied */
+    /* What is kept of an object: a new one with the same name, namespace, uid and resourceVersion. NULL = all of it. The cache
+     * gives and tells what was kept. */
+    json_t *(*reduce)(const json_t *object);
     /* After the cache holds the new state. old_object is NULL for ADDED, new_object for DELETED (old_object then is the last
      * known). */
     void (*on_change)(void *arg, enum watch_change change, json_t *old_object, json_t *new_object);
