@@ -57,8 +57,9 @@ const char *dialect_outcome_name(enum dialect_outcome outcome); /* CamelCase, fo
 
 struct dialect_model {
     char *id;
-    char *root;   /* "" when absent */
-    char *parent; /* NULL for a base model */
+    char *root;    /* "" when absent */
+    char *parent;  /* NULL for a base model */
+    bool is_davit; /* owned_by says that Davit's engine lists it */
 };
 struct dialect_models {
     struct dialect_model *items;
@@ -66,6 +67,9 @@ struct dialect_models {
 };
 /* Reads the answer of a list. ERROR_INVALID when it is not one. */
 int dialect_parse_models(const char *body, size_t len, struct dialect_models *ret_models, struct error *err) DAVIT_MUST_USE;
+/* A digest of what dialect_parse_models reads of a body, without parsing it: other members (vLLM makes up `created` and
+ * `permission` anew for each answer) do not change it. 0 = this body has to be parsed. */
+uint64_t dialect_models_digest(const char *body, size_t len);
 void dialect_models_release(struct dialect_models *models);
 
 /* The message in any error body: {"error":{"message"}}, {"error":"..."}, {"message"}, {"detail"}, {"error_message"}, or the raw

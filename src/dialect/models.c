@@ -1,5 +1,7 @@
 #include "dialect/dialect.h"
 
+#include <string.h>
+
 #define MODELS_MAX 100000
 
 void dialect_models_release(struct dialect_models *models) {
@@ -41,9 +43,101 @@ int dialect_parse_models(const char *body, size_t len, struct dialect_models *re
             dialect_models_release(&models);
             return error_set(err, ERROR_INVALID, "list of models: data[%zu] has no id", i);
         }
-        models.items[models.count++] = (struct dialect_model){
-            .id = xstrdup(id), .root = xstrdup(json_string_at(card, "root", "")), .parent = parent_of(card, i)};
+        models.items[models.count++] =
+            (struct dialect_model){.id = xstrdup(id),
+                                   .root = xstrdup(json_string_at(card, "root", "")),
+                                   .parent = parent_of(card, i),
+                                   .is_davit = strcmp(json_string_at(card, "owned_by", ""), "davit") == 0};
     }
     *ret_models = models;
     return 0;
+}
+
+/* ---- the digest ---- */
+
+#define CARD_DEPTH 3 /* {"data": [ { */
+
+struct scan {
+    const char *at, *end;
+    int depth;
+    bool is_key;     /* the next string in a card is a member's name */
+    bool is_counted; /* the value that comes is part of the digest */
+    uint64_t hash;
+};
+
+static void add_bytes(struct scan *scan, const char *bytes, size_t len) {
+    for (const char *end = bytes + len; bytes < end; bytes++) { /* FNV-1a */
+        scan->hash = (scan->hash ^ (unsigned char)*bytes) * 1099511628211u;
+    }
+}
+
+static bool is_counted_name(const char *name, size_t len) {
+    static const char *const names[] = {"id", "root", "parent", "owned_by", "max_model_len"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strlen(names[i]) == len && memcmp(names[i], name, len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* At the quote that opens a string. false: it does not end, or is a member's name written with escapes. */
+static bool scan_string(struct scan *scan) {
+    const char *begin = ++scan->at;
+    bool has_escape = false;
+    for (;; scan->at++) {
+        scan->at = memchr(scan->at, '"', (size_t)(scan->end - scan->at));
+        if (scan->at == NULL) {
+            return false;
+        }
+        size_t backslashes = 0;
+        while (scan->at - backslashes > begin && scan->at[-1 - (ptrdiff_t)backslashes] == '\\') {
+            backslashes++;
+        }
+        has_escape |= backslashes > 0;
+        if (backslashes % 2 == 0) {
+            break;
+        }
+    }
+    size_t len = (size_t)(scan->at - begin);
+    bool is_name = scan->depth == CARD_DEPTH && scan->is_key;
+    if (is_name && (has_escape || memchr(begin, '\\', len) != NULL)) {
+        return false;
+    }
+    if (is_name) {
+        scan->is_counted = is_counted_name(begin, len);
+    }
+    if (scan->depth == CARD_DEPTH && scan->is_counted) {
+        add_bytes(scan, begin - 1, len + 2); /* with its quotes */
+    }
+    scan->at++;
+    return true;
+}
+
+uint64_t dialect_models_digest(const char *body, size_t len) {
+    struct scan scan = {.at = body, .end = body + len, .hash = 14695981039346656037u};
+    while (scan.at < scan.end) {
+        char c = *scan.at;
+        if (c == '"') {
+            if (!scan_string(&scan)) {
+                return 0;
+            }
+            continue;
+        }
+        if (c == '{' || c == '[') {
+            scan.depth++;
+            scan.is_key = c == '{' && scan.depth == CARD_DEPTH;
+            scan.is_counted &= scan.depth != CARD_DEPTH;
+        } else if (c == '}' || c == ']') {
+            if (scan.depth-- == CARD_DEPTH) {
+                add_bytes(&scan, "}", 1);
+            }
+        } else if (scan.depth == CARD_DEPTH && (c == ',' || c == ':')) {
+            scan.is_key = c == ',';
+        } else if (scan.depth == CARD_DEPTH && scan.is_counted && !scan.is_key && c > ' ') {
+            add_bytes(&scan, &c, 1); /* null, a number */
+        }
+        scan.at++;
+    }
+    return scan.depth == 0 && scan.hash != 0 ? scan.hash : 0;
 }
