@@ -15,6 +15,7 @@
 #define LABEL_ADAPTER_NAME "adapter.model.aibrix.ai/name"
 #define LABEL_ADAPTER_ENABLED "adapter.model.aibrix.ai/enabled"
 #define LABEL_SERVICE_NAME "kubernetes.io/service-name"
+#define LABEL_ZONE "topology.kubernetes.io/zone" /* on nodes */
 #define LABEL_MANAGED_BY "endpointslice.kubernetes.io/managed-by"
 #define MANAGED_BY "davit-controller"
 

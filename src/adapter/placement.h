@@ -6,22 +6,32 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum placement_policy { PLACEMENT_RANDOM, PLACEMENT_LEAST_ADAPTERS, PLACEMENT_BIN_PACK };
-
-/* "random", "leastAdapters" or "binPack"; -1 for anything else. */
-int placement_policy_parse(const char *name, enum placement_policy *ret_policy);
-
-struct placement_candidate {
-    const char *pod;  /* its uid */
-    const char *node; /* "" when unknown */
-    int adapters;     /* that it holds or is going to hold */
-    bool is_holding;  /* it has the adapter, or a load is under way */
-    bool is_failing;  /* its last load of this adapter failed */
-    bool is_chosen;   /* the result */
+enum placement_policy {
+    PLACEMENT_RANDOM,         /* by the hash alone */
+    PLACEMENT_LEAST_ADAPTERS, /* apart from one another, then where the fewest adapters are */
+    PLACEMENT_BIN_PACK,       /* where the most adapters are and one more has room */
+    PLACEMENT_SPREAD          /* evenly over domains (zones, say), then as leastAdapters */
 };
 
-/* Chooses min(replicas, count) of the candidates; replicas < 0 = all. `adapter`: its uid. */
-void placement_choose(enum placement_policy policy, const char *adapter, int replicas, struct placement_candidate *candidates,
-                      size_t count);
+/* "random", "leastAdapters", "binPack" or "spread"; -1 for anything else. */
+int placement_policy_parse(const char *name, enum placement_policy *ret_policy);
+const char *placement_policy_names(void); /* all, for messages */
+
+struct placement_candidate {
+    const char *pod;    /* its uid */
+    const char *node;   /* "" when unknown */
+    const char *domain; /* what SPREAD spreads over; "" when unknown */
+    int adapters;       /* that it holds or is going to hold, this one aside */
+    bool is_holding;    /* it has the adapter, or a load is under way */
+    bool is_wanted;     /* it was chosen the last time */
+    bool is_failing;    /* its last load of this adapter failed */
+    bool is_full;       /* no room for one more: never chosen unless it is holding or wanted */
+    bool is_chosen;     /* the result */
+};
+
+/* Chooses at most `replicas` of the candidates and returns how many. `adapter`: its uid. Takes time in proportion to count times
+ * (replicas + 1). */
+int placement_choose(enum placement_policy policy, const char *adapter, int replicas, struct placement_candidate *candidates,
+                     size_t count);
 
 #endif

@@ -4,8 +4,8 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "controller/secrets.h"
 #include "controller/world.h"
-#include "kube/base64.h"
 
 #include <string.h>
 
@@ -15,7 +15,13 @@
 #define UNLOAD_TIMEOUT_MS 20000
 #define BODY_BYTES_MAX (4u << 20)
 
-enum step { STEP_SECRET, STEP_CALL, STEP_PROVE_BASE };
+enum step { STEP_KEY, STEP_CREDENTIALS, STEP_CALL, STEP_PROVE_BASE };
+
+/* What the base model answered to the prompt of the first loads at this start: the same for all adapters of the pod. */
+struct base_proof {
+    char *model;
+    struct dialect_proof proof;
+};
 
 struct operation {
     LIST_ENTRY(operation) in_pod;
@@ -27,11 +33,13 @@ struct operation {
     enum hold_action kind;
     enum step step;
     int64_t started_ms;
-    json_t *credentials;
-    struct kube_call *call;
+    char *api_key;       /* NULL = none */
+    json_t *credentials; /* NULL = none */
+    struct secret_wait *wait;
     struct transfer *transfer;
-    struct dialect_proof proof; /* of the adapter, while the base is asked */
-    char *prompt;
+    struct dialect_proof *proof; /* of the adapter, while the base is asked */
+    char *prompt, *base_model;
+    bool is_first; /* the prompt is that of first loads */
 };
 
 char *act_url(const struct pod *pod, int port, const char *path) {
@@ -41,35 +49,37 @@ char *act_url(const struct pod *pod, int port, const char *path) {
 
 static void free_operation(struct operation *operation) {
     json_decref(operation->credentials);
+    free(operation->api_key);
+    free(operation->proof);
+    free(operation->prompt);
+    free(operation->base_model);
     free(operation->adapter_key);
     free(operation->adapter_uid);
     free(operation->start);
-    free(operation->prompt);
     free(operation);
 }
 
-/* The adapter and the hold, if they still are what the operation was begun for. */
-static struct hold *find_hold(const struct operation *operation, struct adapter **ret_adapter) {
+/* The binding, if it still is what the operation was begun for. */
+static struct binding *find_binding(const struct operation *operation) {
     struct adapter *adapter = world_adapter(operation->controller, operation->adapter_key);
     if (adapter == NULL || strcmp(adapter->spec.uid, operation->adapter_uid) != 0) {
         return NULL;
     }
-    *ret_adapter = adapter;
-    return world_hold(adapter, operation->pod);
+    return world_binding(adapter, operation->pod);
 }
 
 /* The pod is free for another. */
 static void end(struct operation *operation) {
     struct pod *pod = operation->pod;
-    struct adapter *adapter = NULL;
-    struct hold *hold = find_hold(operation, &adapter);
-    if (hold != NULL) {
-        hold->running = HOLD_IDLE;
+    struct binding *binding = find_binding(operation);
+    if (binding != NULL) {
+        binding->hold->running = HOLD_IDLE;
         controller_wake(operation->controller, operation->adapter_key, 0);
     }
+    pod->has_changed = true;
     LIST_REMOVE(operation, in_pod);
     pod->operation_count--;
-    operation->controller->calls--;
+    operation->controller->operations--;
     free_operation(operation);
     controller_pod_is_free(pod->controller, pod);
 }
@@ -77,8 +87,8 @@ static void end(struct operation *operation) {
 void act_release(struct pod *pod) {
     struct operation *operation = NULL;
     while ((operation = LIST_FIRST(&pod->operations)) != NULL) {
-        if (operation->call != NULL) {
-            kube_call_cancel(operation->call);
+        if (operation->wait != NULL) {
+            secrets_cancel(operation->wait);
         }
         if (operation->transfer != NULL) {
             transfer_cancel(operation->transfer);
@@ -87,13 +97,48 @@ void act_release(struct pod *pod) {
     }
 }
 
+void act_release_base_proof(struct base_proof *proof) {
+    if (proof != NULL) {
+        free(proof->model);
+        free(proof);
+    }
+}
+
+/* ---- secrets stay where they are ---- */
+
+static void redact_text(char *text, size_t len, const char *secret) {
+    size_t secret_len = secret != NULL ? strlen(secret) : 0;
+    char *at = text, *end = text + len;
+    while (secret_len >= 4 && (at = memmem(at, (size_t)(end - at), secret, secret_len)) != NULL) {
+        memset(at, '*', secret_len);
+        at += secret_len;
+    }
+}
+
+static void redact_values(char *text, size_t len, const json_t *secrets) {
+    const char *key = NULL;
+    json_t *value = NULL;
+    json_object_foreach((json_t *)secrets, key, value) {
+        redact_text(text, len, json_string_value(value));
+    }
+}
+
+/* A peer that quotes what it was sent must not bring a secret into a status or a log: a copy without them, of the caller's. */
+static char *without_secrets(const struct operation *operation, const struct adapter *adapter, const char *body, size_t len) {
+    char *text = xstrndup(body, len);
+    size_t kept = strlen(text);
+    redact_text(text, kept, operation->api_key);
+    redact_values(text, kept, operation->credentials);
+    redact_values(text, kept, adapter->spec.additional_config);
+    return text;
+}
+
 static void fail(struct operation *operation, enum dialect_outcome outcome, const char *reason, const char *message) {
-    struct adapter *adapter = NULL;
-    struct hold *hold = find_hold(operation, &adapter);
+    struct binding *binding = find_binding(operation);
     struct dialect_answer answer = {.outcome = outcome};
     snprintf(answer.message, sizeof(answer.message), "%s", message);
-    if (hold != NULL) {
-        hold_note_failure(hold, operation->revision, &answer, reason, clock_now_ms());
+    if (binding != NULL) {
+        hold_note_failure(binding->hold, operation->revision, &answer, reason, clock_now_ms());
     }
     end(operation);
 }
@@ -102,11 +147,10 @@ static void fail(struct operation *operation, enum dialect_outcome outcome, cons
 
 static void on_answer(void *arg, const struct transfer_response *response, const struct error *err);
 
-static void send_request(struct operation *operation, const struct adapter *adapter, struct dialect_request *body, int port,
-                         int64_t timeout_ms) {
+static void send_request(struct operation *operation, struct dialect_request *body, int port, int64_t timeout_ms) {
     cleanup_free char *url = act_url(operation->pod, port, body->path);
-    const char *key = adapter->spec.api_key;
-    cleanup_free char *authorization = key != NULL && key[0] != '\0' ? xasprintf("Authorization: Bearer %s", key) : NULL;
+    const char *key = operation->api_key;
+    cleanup_free char *authorization = key != NULL ? xasprintf("Authorization: Bearer %s", key) : NULL;
     const char *headers[] = {"Content-Type: application/json", authorization, NULL};
     struct transfer_request request = {.method = body->method,
                                        .url = url,
@@ -137,13 +181,10 @@ static void send_load(struct operation *operation, const struct adapter *adapter
     struct dialect_request request;
     int port = dialect == DIALECT_SIDECAR ? operation->pod->facts.sidecar_port : operation->pod->facts.engine_port;
     dialect_load(dialect, &load, &request);
-    operation->step = STEP_CALL;
-    operation->started_ms = clock_now_ms();
-    send_request(operation, adapter, &request, port, LOAD_TIMEOUT_MS);
+    send_request(operation, &request, port, LOAD_TIMEOUT_MS);
 }
 
-static const char *base_model_of(const struct operation *operation, const struct adapter *adapter) {
-    const struct pod *pod = operation->pod;
+static const char *base_model_of(const struct pod *pod, const struct adapter *adapter) {
     const struct dialect_model *card = map_get(&pod->listed, adapter->spec.name);
     if (card != NULL && card->parent != NULL && card->parent[0] != '\0') {
         return card->parent;
@@ -157,10 +198,10 @@ static const char *base_model_of(const struct operation *operation, const struct
 }
 
 /* Proofs go to the engine itself: the sidecar does not generate. */
-static void send_proof(struct operation *operation, const struct adapter *adapter, const char *name) {
+static void send_proof(struct operation *operation, const char *name) {
     struct dialect_request request;
-    dialect_prove(operation->pod->facts.engine, base_model_of(operation, adapter), name, operation->prompt, &request);
-    send_request(operation, adapter, &request, operation->pod->facts.engine_port, PROVE_TIMEOUT_MS);
+    dialect_prove(operation->pod->facts.engine, operation->base_model, name, operation->prompt, &request);
+    send_request(operation, &request, operation->pod->facts.engine_port, PROVE_TIMEOUT_MS);
 }
 
 static void send_unload(struct operation *operation, const struct adapter *adapter) {
@@ -168,7 +209,7 @@ static void send_unload(struct operation *operation, const struct adapter *adapt
     struct dialect_request request;
     int port = dialect == DIALECT_SIDECAR ? operation->pod->facts.sidecar_port : operation->pod->facts.engine_port;
     dialect_unload(dialect, adapter->spec.name, &request);
-    send_request(operation, adapter, &request, port, UNLOAD_TIMEOUT_MS);
+    send_request(operation, &request, port, UNLOAD_TIMEOUT_MS);
 }
 
 /* ---- answers ---- */
@@ -182,30 +223,13 @@ static void log_outcome(const struct operation *operation, const char *what, con
     }
 }
 
-/* A peer that quotes what it was sent must not bring a secret into the status. */
-static void redact(char *message, const json_t *secrets) {
-    const char *key = NULL;
-    json_t *value = NULL;
-    json_object_foreach((json_t *)secrets, key, value) {
-        size_t len = json_string_length(value);
-        char *at = message;
-        while (len >= 4 && (at = strstr(at, json_string_value(value))) != NULL) {
-            memset(at, '*', len);
-            at += len;
-        }
-    }
-}
-
-static void loaded(struct operation *operation, const struct adapter *adapter, struct hold *hold, int status, const char *body,
-                   size_t len) {
+static void loaded(struct operation *operation, struct hold *hold, int status, const char *body, size_t len) {
     struct controller *controller = operation->controller;
     const char *engine[] = {operation->pod->facts.engine == DIALECT_SGLANG ? "sglang" : "vllm", NULL};
     int64_t now_ms = clock_now_ms();
     int64_t took_ms = now_ms - operation->started_ms;
     struct dialect_answer answer;
     dialect_classify_load(world_dialect(controller, operation->pod), status, body, len, &answer);
-    redact(answer.message, operation->credentials);
-    redact(answer.message, adapter->spec.additional_config);
     if (answer.outcome == DIALECT_DONE) {
         metric_add(controller->count.loads, engine, 1);
         metric_observe(controller->count.load_seconds, engine, (double)took_ms / 1000);
@@ -218,13 +242,18 @@ static void loaded(struct operation *operation, const struct adapter *adapter, s
     end(operation);
 }
 
-static void unloaded(struct operation *operation, struct hold *hold, int status, const char *body, size_t len) {
+static void unloaded(struct operation *operation, struct binding *binding, int status, const char *body, size_t len) {
+    struct pod *pod = operation->pod;
     int64_t now_ms = clock_now_ms();
     struct dialect_answer answer;
-    dialect_classify_unload(world_dialect(operation->controller, operation->pod), status, body, len, &answer);
+    dialect_classify_unload(world_dialect(operation->controller, pod), status, body, len, &answer);
     metric_add(operation->controller->count.unloads, NULL, 1);
     log_outcome(operation, "unload", &answer, now_ms - operation->started_ms);
-    hold_note_unload(hold, &answer, now_ms);
+    hold_note_unload(binding->hold, &answer, now_ms);
+    if (binding->hold->state == HOLD_NONE) { /* what was listed before is of the past, also for an adapter made anew */
+        map_remove(&pod->listed, binding->adapter->spec.name);
+        pod->list_digest = 0;
+    }
     end(operation);
 }
 
@@ -243,106 +272,173 @@ static void proof_failed(struct operation *operation, int status, const char *bo
          status > 0 ? message : answer.message);
 }
 
-static void proved(struct operation *operation, struct adapter *adapter, struct hold *hold, int status, const char *body,
-                   size_t len) {
+/* Whether what the answer names as its model is the adapter: "sql", or "base:sql" where it was asked for so. */
+static bool is_answered_by(const struct dialect_proof *proof, const char *name) {
+    const char *colon = strrchr(proof->model, ':');
+    return proof->model[0] == '\0' || strcmp(proof->model, name) == 0 || (colon != NULL && strcmp(colon + 1, name) == 0);
+}
+
+static void conclude(struct operation *operation, struct hold *hold, const struct dialect_proof *base) {
+    enum hold_effect effect = EFFECT_UNKNOWN; /* a base that does not answer says nothing of the adapter */
+    if (base != NULL && base->logprob_count > 0 && operation->proof->logprob_count > 0) {
+        effect = dialect_proofs_differ(operation->proof, base) ? EFFECT_SEEN : EFFECT_NONE;
+    }
+    hold_note_proof(hold, effect);
+    end(operation);
+}
+
+static void base_answered(struct operation *operation, struct hold *hold, const struct dialect_proof *base) {
+    struct pod *pod = operation->pod;
+    if (base != NULL && operation->is_first) {
+        act_release_base_proof(pod->base_proof);
+        pod->base_proof = xmalloc(sizeof(*pod->base_proof));
+        *pod->base_proof = (struct base_proof){.model = xstrdup(operation->base_model), .proof = *base};
+    }
+    conclude(operation, hold, base);
+}
+
+static void adapter_answered(struct operation *operation, struct binding *binding, const struct dialect_proof *proof) {
+    const struct base_proof *known = operation->pod->base_proof;
+    const char *name = binding->adapter->spec.name;
+    if (!is_answered_by(proof, name)) {
+        char message[600];
+        snprintf(message, sizeof(message), "asked for \"%s\", the engine answered as \"%s\"", name, proof->model);
+        fail(operation, DIALECT_FAILED, "ProofFailed", message);
+    } else if (operation->controller->options->proof != PROOF_EFFECT) {
+        hold_note_proof(binding->hold, EFFECT_UNKNOWN);
+        end(operation);
+    } else {
+        operation->proof = xmalloc(sizeof(*operation->proof));
+        *operation->proof = *proof;
+        if (operation->is_first && known != NULL && strcmp(known->model, operation->base_model) == 0) {
+            conclude(operation, binding->hold, &known->proof);
+        } else {
+            operation->step = STEP_PROVE_BASE;
+            send_proof(operation, NULL);
+        }
+    }
+}
+
+static void proved(struct operation *operation, struct binding *binding, int status, const char *body, size_t len) {
     struct dialect_proof proof;
     struct error err = {0};
     bool is_read = status == 200 && dialect_parse_proof(body, len, &proof, &err) == 0;
     if (operation->step == STEP_PROVE_BASE) {
-        enum hold_effect effect = EFFECT_UNKNOWN; /* a base that does not answer says nothing of the adapter */
-        if (is_read && proof.logprob_count > 0 && operation->proof.logprob_count > 0) {
-            effect = dialect_proofs_differ(&operation->proof, &proof) ? EFFECT_SEEN : EFFECT_NONE;
-        }
-        hold_note_proof(hold, effect);
-        end(operation);
+        base_answered(operation, binding->hold, is_read ? &proof : NULL);
     } else if (status == 200 && !is_read) {
         fail(operation, DIALECT_FAILED, "ProofFailed", err.message);
     } else if (!is_read) {
         proof_failed(operation, status, body, len);
-    } else if (operation->controller->options->proof == PROOF_EFFECT) {
-        operation->proof = proof;
-        operation->step = STEP_PROVE_BASE;
-        send_proof(operation, adapter, NULL);
     } else {
-        hold_note_proof(hold, EFFECT_UNKNOWN);
-        end(operation);
+        adapter_answered(operation, binding, &proof);
+    }
+}
+
+static void take_answer(struct operation *operation, struct binding *binding, int status, const char *body, size_t len) {
+    const struct model_adapter *spec = &binding->adapter->spec;
+    if (status == 401 || status == 403) { /* the key may have been changed since it was read */
+        secrets_forget(operation->controller->secrets, spec->namespace, spec->api_key_secret_name);
+    }
+    if (operation->kind == HOLD_LOADING) {
+        loaded(operation, binding->hold, status, body, len);
+    } else if (operation->kind == HOLD_UNLOADING) {
+        unloaded(operation, binding, status, body, len);
+    } else {
+        metric_add(operation->controller->count.proofs, NULL, 1);
+        proved(operation, binding, status, body, len);
     }
 }
 
 static void on_answer(void *arg, const struct transfer_response *response, const struct error *err) {
     struct operation *operation = arg;
-    struct adapter *adapter = NULL;
-    struct hold *hold = find_hold(operation, &adapter);
-    int status = response != NULL ? response->status : 0;
-    const char *body = response != NULL ? response->body : err->message;
-    size_t len = response != NULL ? response->body_len : strlen(err->message);
+    struct binding *binding = find_binding(operation);
     operation->transfer = NULL;
-    if (hold == NULL) {
+    if (binding == NULL) {
         end(operation);
-    } else if (operation->kind == HOLD_LOADING) {
-        loaded(operation, adapter, hold, status, body, len);
-    } else if (operation->kind == HOLD_UNLOADING) {
-        unloaded(operation, hold, status, body, len);
+    } else if (response != NULL && response->status == 200) {
+        take_answer(operation, binding, response->status, response->body, response->body_len);
     } else {
-        metric_add(operation->controller->count.proofs, NULL, 1);
-        proved(operation, adapter, hold, status, body, len);
+        const char *words = response != NULL ? response->body : err->message;
+        cleanup_free char *text =
+            without_secrets(operation, binding->adapter, words, response != NULL ? response->body_len : strlen(words));
+        take_answer(operation, binding, response != NULL ? response->status : 0, text, strlen(text));
     }
 }
 
-/* ---- the secret ---- */
+/* ---- what has to be read first ---- */
 
-static json_t *read_secret(const json_t *secret) {
-    json_t *credentials = json_object();
-    const char *key = NULL;
-    json_t *value = NULL;
-    json_object_foreach(json_at(secret, "data"), key, value) {
-        cleanup_buffer struct buffer decoded = BUFFER_INIT;
-        json_t *text = NULL;
-        if (json_is_string(value) && base64_decode(json_string_value(value), &decoded, NULL) == 0) {
-            text = json_stringn(buffer_text(&decoded), decoded.len);
-        }
-        if (text != NULL) { /* what is not text cannot be carried in JSON */
-            json_object_set_new(credentials, key, text);
-        }
-    }
-    return credentials;
-}
+static void go_on(struct operation *operation, struct binding *binding);
 
-static void on_secret(void *arg, json_t *object, const struct error *err) {
+static void on_secret(void *arg, const json_t *values, const struct error *err) {
     struct operation *operation = arg;
-    struct adapter *adapter = NULL;
-    operation->call = NULL;
-    if (find_hold(operation, &adapter) == NULL || strcmp(operation->revision, adapter->revision) != 0) {
+    struct binding *binding = find_binding(operation);
+    operation->wait = NULL;
+    if (binding == NULL || strcmp(operation->revision, binding->adapter->revision) != 0) {
         end(operation); /* what is wanted has changed meanwhile: planned anew */
-    } else if (err != NULL) {
+        return;
+    }
+    const struct model_adapter *spec = &binding->adapter->spec;
+    const char *key = json_string_value(json_object_get(values, spec->api_key_secret_key));
+    if (err != NULL) {
         fail(operation, DIALECT_FAILED, err->code == ERROR_NOT_FOUND ? "SecretNotFound" : "SecretUnreadable", err->message);
+    } else if (operation->step == STEP_KEY && key == NULL) {
+        char message[512];
+        snprintf(message, sizeof(message), "Secret %.200s has no text under the key \"%.100s\"", spec->api_key_secret_name,
+                 spec->api_key_secret_key);
+        fail(operation, DIALECT_FAILED, "SecretUnreadable", message);
     } else {
-        operation->credentials = read_secret(object);
+        if (operation->step == STEP_KEY) {
+            operation->api_key = xstrdup(key);
+        } else {
+            operation->credentials = json_incref((json_t *)values);
+        }
+        operation->step++;
+        go_on(operation, binding);
+    }
+}
+
+static void send_call(struct operation *operation, const struct adapter *adapter) {
+    operation->started_ms = clock_now_ms();
+    if (operation->kind == HOLD_UNLOADING) {
+        send_unload(operation, adapter);
+    } else if (operation->kind == HOLD_PROVING) {
+        send_proof(operation, adapter->spec.name);
+    } else {
         send_load(operation, adapter);
     }
 }
 
-static void get_secret(struct operation *operation, const struct adapter *adapter) {
-    struct kube_request request = {.verb = KUBE_GET,
-                                   .resource = &kube_secrets,
-                                   .namespace = adapter->spec.namespace,
-                                   .name = adapter->spec.secret_name,
-                                   .on_done = on_secret,
-                                   .arg = operation};
-    operation->call = kube_start(operation->controller->kube, &request);
+/* From the operation's step on: reads the secret that comes next, or sends the call. */
+static void go_on(struct operation *operation, struct binding *binding) {
+    struct controller *controller = operation->controller;
+    const struct model_adapter *spec = &binding->adapter->spec;
+    bool needs_credentials =
+        operation->kind == HOLD_LOADING && spec->secret_name[0] != '\0' && world_uses_sidecar(controller, operation->pod);
+    if (operation->step == STEP_KEY && spec->api_key_secret_name[0] != '\0') {
+        operation->wait = secrets_fetch(controller->secrets, spec->namespace, spec->api_key_secret_name, on_secret, operation);
+    } else if (operation->step <= STEP_CREDENTIALS && needs_credentials) {
+        operation->step = STEP_CREDENTIALS;
+        operation->wait = secrets_fetch(controller->secrets, spec->namespace, spec->secret_name, on_secret, operation);
+    } else {
+        operation->step = STEP_CALL;
+        send_call(operation, binding->adapter);
+    }
 }
 
-/* A prompt of its own for this name, start of the pod and revision, so that nothing that was computed before can answer it. Short:
- * a dozen tokens, twice for each adapter, are between a restarted engine and its first request. */
-static char *proof_prompt(const struct adapter *adapter, const struct pod *pod) {
-    cleanup_free char *text = xasprintf("%s %s %s", adapter->key, pod->start, adapter->revision);
+/* One that nothing computed before can answer: of this start of the engine, this run of ours, and as many loads of the name as
+ * there were. The same for all adapters of a pod, so that the base model is asked once. Short: a dozen tokens are between a
+ * restarted engine and its first request. */
+static char *proof_prompt(const struct controller *controller, const struct pod *pod, int loads) {
+    cleanup_free char *text = xasprintf("%s %s %d", pod->start, controller->nonce, loads);
     struct hash hash = hash_bytes(text, strlen(text));
     char digits[HASH_HEX_BYTES];
     hash_hex(&hash, digits);
     return xasprintf("The answer to %.8s is", digits);
 }
 
-void act_start(struct controller *controller, struct adapter *adapter, struct pod *pod, enum hold_action kind) {
+void act_start(struct controller *controller, struct binding *binding, enum hold_action kind) {
+    struct adapter *adapter = binding->adapter;
+    struct pod *pod = binding->pod;
     struct operation *operation = xcalloc(1, sizeof(*operation));
     *operation = (struct operation){.controller = controller,
                                     .pod = pod,
@@ -350,22 +446,19 @@ void act_start(struct controller *controller, struct adapter *adapter, struct po
                                     .adapter_uid = xstrdup(adapter->spec.uid),
                                     .start = xstrdup(pod->start),
                                     .kind = kind,
-                                    .step = STEP_CALL,
-                                    .started_ms = clock_now_ms()};
+                                    .step = STEP_KEY};
     memcpy(operation->revision, adapter->revision, REVISION_BYTES);
-    world_hold(adapter, pod)->running = kind;
+    if (adapter->spec.api_key_secret_name[0] == '\0' && adapter->spec.api_key != NULL && adapter->spec.api_key[0] != '\0') {
+        operation->api_key = xstrdup(adapter->spec.api_key);
+    }
+    if (kind == HOLD_PROVING) {
+        operation->prompt = proof_prompt(controller, pod, binding->hold->loads);
+        operation->base_model = xstrdup(base_model_of(pod, adapter));
+        operation->is_first = binding->hold->loads == 1;
+    }
+    binding->hold->running = kind;
     LIST_INSERT_HEAD(&pod->operations, operation, in_pod);
     pod->operation_count++;
-    controller->calls++;
-    if (kind == HOLD_UNLOADING) {
-        send_unload(operation, adapter);
-    } else if (kind == HOLD_PROVING) {
-        operation->prompt = proof_prompt(adapter, pod);
-        send_proof(operation, adapter, adapter->spec.name);
-    } else if (adapter->spec.secret_name[0] != '\0' && world_uses_sidecar(controller, pod)) {
-        operation->step = STEP_SECRET;
-        get_secret(operation, adapter);
-    } else {
-        send_load(operation, adapter);
-    }
+    controller->operations++;
+    go_on(operation, binding);
 }

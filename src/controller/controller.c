@@ -2,8 +2,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "controller/objects.h"
+#include "controller/secrets.h"
 #include "controller/serve.h"
 #include "controller/world.h"
+#include "kube/lease.h"
 
 #include <signal.h>
 #include <string.h>
@@ -14,13 +17,57 @@ void controller_wake(struct controller *controller, const char *key, int64_t del
     work_queue_add(controller->queue, key, delay_ms);
 }
 
+/* ---- who waits for an engine ---- */
+
+static void set_waiting(struct binding *binding, bool is_waiting) {
+    struct pod *pod = binding->pod;
+    if (binding->is_waiting == is_waiting) {
+        return;
+    }
+    binding->is_waiting = is_waiting;
+    if (is_waiting) {
+        TAILQ_INSERT_TAIL(&pod->waiting, binding, in_waiting);
+    } else {
+        TAILQ_REMOVE(&pod->waiting, binding, in_waiting);
+    }
+}
+
+static void set_queued(struct controller *controller, struct pod *pod, bool is_queued) {
+    if (pod->is_queued == is_queued) {
+        return;
+    }
+    pod->is_queued = is_queued;
+    if (is_queued) {
+        TAILQ_INSERT_TAIL(&controller->waiting, pod, in_waiting);
+    } else {
+        TAILQ_REMOVE(&controller->waiting, pod, in_waiting);
+    }
+}
+
+/* Wakes the first that waits for the pod; the pod stays in turn while more of them wait. */
+static void serve_pod(struct controller *controller, struct pod *pod) {
+    struct binding *binding = TAILQ_FIRST(&pod->waiting);
+    set_queued(controller, pod, false);
+    if (binding != NULL && pod->operation_count < POD_OPERATIONS_MAX) {
+        set_waiting(binding, false);
+        controller_wake(controller, binding->adapter->key, 0);
+    }
+    set_queued(controller, pod, !TAILQ_EMPTY(&pod->waiting) && pod->operation_count < POD_OPERATIONS_MAX);
+}
+
 void controller_pod_is_free(struct controller *controller, struct pod *pod) {
-    struct map_entry *entry = NULL;
-    size_t at = 0;
-    if (pod->waiting.count > 0 && (entry = map_next(&pod->waiting, &at)) != NULL) {
-        cleanup_free char *key = xstrdup(entry->key);
-        map_remove(&pod->waiting, key);
-        controller_wake(controller, key, 0);
+    if (controller->operations < OPERATIONS_MAX) {
+        serve_pod(controller, pod);
+    } else {
+        set_queued(controller, pod, !TAILQ_EMPTY(&pod->waiting));
+    }
+}
+
+/* A waiter that was woken and found nothing to do passes its turn on. */
+static void pass_on(struct controller *controller) {
+    struct pod *pod = TAILQ_FIRST(&controller->waiting);
+    if (pod != NULL && controller->operations < OPERATIONS_MAX) {
+        serve_pod(controller, pod);
     }
 }
 
@@ -29,67 +76,97 @@ void controller_pod_is_free(struct controller *controller, struct pod *pod) {
 static void apply_to_pod(struct controller *controller, struct adapter *adapter, const struct world_view *view,
                          const struct plan *plan, size_t at) {
     struct pod *pod = view->pods[at];
-    struct hold *hold = world_hold(adapter, pod);
-    bool counted = plan->is_wanted[at] || hold->state == HOLD_LOADED || hold->state == HOLD_MAYBE;
-    hold->is_wanted = plan->is_wanted[at];
-    pod->adapters += counted - hold->is_counted;
-    hold->is_counted = counted;
+    struct binding *binding = plan->is_wanted[at] ? world_bind(adapter, pod) : world_binding(adapter, pod);
     pod->is_awaited |= plan->is_polled[at];
-    if (view->views[at].is_ready && (plan->is_polled[at] || !pod->is_observed)) {
-        observe_soon(pod, 0);
-    } else if (view->views[at].is_ready) {
-        observe_soon(pod, controller->options->poll_period_ms);
+    if (pod->facts.is_ready) {
+        observe_soon(pod, plan->is_polled[at] || !pod->is_observed ? 0 : controller->options->poll_period_ms);
     }
-    /* It waits for the pod when it has something to do there and too much else runs. */
-    if (plan->waits_for_pod && pod->operation_count >= POD_OPERATIONS_MAX && hold->running == HOLD_IDLE) {
-        map_set(&pod->waiting, adapter->key, adapter->key);
+    if (binding == NULL) {
+        return;
+    }
+    struct hold *hold = binding->hold;
+    hold_meet(hold, pod->start);
+    hold->is_wanted = plan->is_wanted[at];
+    bool is_counted = hold->is_wanted || hold->state == HOLD_LOADED || hold->state == HOLD_MAYBE;
+    pod->adapters += is_counted - binding->is_counted;
+    binding->is_counted = is_counted;
+    set_waiting(binding, plan->is_waiting[at]);
+    if (plan->is_waiting[at] && pod->operation_count < POD_OPERATIONS_MAX) { /* it is the whole that is busy */
+        set_queued(controller, pod, true);
+    }
+    if (!hold->is_wanted && !binding->is_waiting) {
+        world_unbind_blank(binding);
     }
 }
 
+/* Whether any change of the pods that match may concern the adapter: it looks for pods, or wants them all. */
+static bool is_seeking(const struct adapter *adapter, const struct world_view *view, const struct plan *plan) {
+    const struct plan_input *input = &view->input;
+    int good = 0;
+    if (adapter->spec.replicas < 0 || adapter->spec.is_deleting) {
+        return true;
+    }
+    for (size_t i = 0; i < input->pod_count; i++) {
+        const struct plan_pod *pod = &input->pods[i];
+        good += plan->is_wanted[i] && pod->is_ready && !pod->is_unreachable && !plan_has_failed(input, pod->hold) &&
+                pod->hold->state != HOLD_CONFLICT;
+    }
+    return good < adapter->spec.replicas;
+}
+
 static void apply(struct controller *controller, struct adapter *adapter, const struct world_view *view, const struct plan *plan) {
+    bool seeks = is_seeking(adapter, view, plan);
+    bool must_widen = seeks && !adapter->is_seeking && adapter->selection != NULL;
+    selection_seek(adapter, seeks);
+    if (plan->is_published) {
+        adapter->digest = plan->digest;
+    }
     write_plan(controller, adapter, plan);
     for (size_t i = 0; i < plan->action_count; i++) {
         struct pod *pod = view->pods[plan->actions[i].pod];
-        if (controller->calls >= CALLS_MAX) {
-            controller_wake(controller, adapter->key, 50);
-        } else {
-            act_start(controller, adapter, pod, plan->actions[i].kind);
-        }
+        struct binding *binding = world_bind(adapter, pod);
+        hold_meet(binding->hold, pod->start);
+        act_start(controller, binding, plan->actions[i].kind);
     }
     for (size_t i = 0; i < view->input.pod_count; i++) {
         apply_to_pod(controller, adapter, view, plan, i);
     }
-    if (plan->look_again_ms != PLAN_NEVER) {
+    if (must_widen) { /* planned among the pods it has; now among all */
+        controller_wake(controller, adapter->key, 0);
+    } else if (plan->look_again_ms != PLAN_NEVER) {
         int64_t delay_ms = plan->look_again_ms - clock_now_ms();
         controller_wake(controller, adapter->key, delay_ms > 1 ? delay_ms : 1);
     }
 }
 
-/* Each waiter that was woken and found nothing to do passes the pod on. */
-static void pass_on(struct controller *controller) {
-    struct map_entry *entry = NULL;
-    for (size_t at = 0; (entry = map_next(&controller->pods, &at)) != NULL;) {
-        struct pod *pod = entry->value;
-        if (pod->operation_count < POD_OPERATIONS_MAX) {
-            controller_pod_is_free(controller, pod);
-        }
+static void plan_and_apply(struct controller *controller, struct adapter *adapter) {
+    struct world_view view;
+    struct plan plan;
+    world_view_take(controller, adapter, &view);
+    plan_adapter(&view.input, &plan);
+    if (plan.due != 0) {
+        struct plan_objects objects;
+        world_objects_take(controller, adapter, plan.due, &objects);
+        plan_words(&view.input, &objects, &plan);
+        world_objects_release(&objects);
     }
+    apply(controller, adapter, &view, &plan);
+    plan_release(&plan);
+    world_view_release(&view);
+}
+
+static bool may_act(const struct controller *controller) {
+    return !controller->is_stopping && controller->is_started && (controller->lease == NULL || lease_is_held(controller->lease));
 }
 
 static void on_key(void *arg, const char *key) {
     struct controller *controller = arg;
     cleanup_free char *own_key = xstrdup(key);
-    if (!controller->is_stopping) {
+    if (may_act(controller)) {
         struct adapter *adapter = world_refresh_adapter(controller, own_key);
         metric_add(controller->count.reconciles, NULL, 1);
         if (adapter != NULL) {
-            struct world_view view;
-            struct plan plan;
-            world_view_take(controller, adapter, &view);
-            plan_adapter(&view.input, &plan);
-            apply(controller, adapter, &view, &plan);
-            plan_release(&plan);
-            world_view_release(&view);
+            plan_and_apply(controller, adapter);
         }
         pass_on(controller);
     }
@@ -103,82 +180,82 @@ static bool is_synced(const struct controller *controller) {
            watch_cache_is_synced(controller->services_cache) && watch_cache_is_synced(controller->slices_cache);
 }
 
-static void wake_object(struct controller *controller, const json_t *object) {
-    cleanup_free char *key = world_key(object);
-    if (is_synced(controller)) { /* a plan on half a world would undo what it cannot see */
+/* Everything is looked at; before that, a plan on half a world would undo what it cannot see. */
+static void wake_all(struct controller *controller) {
+    json_t *object = NULL;
+    for (size_t at = 0; (object = watch_cache_next(controller->adapters_cache, &at)) != NULL;) {
+        cleanup_free char *key = world_key(object);
         controller_wake(controller, key, 0);
     }
 }
 
-static void on_adapter(void *arg, enum watch_change change, json_t *old_object, json_t *new_object) {
-    (void)change;
-    wake_object(arg, new_object != NULL ? new_object : old_object);
-}
-
-/* Service or EndpointSlice: of the adapter of the same name, if there is one. */
-static void on_resource(void *arg, enum watch_change change, json_t *old_object, json_t *new_object) {
-    struct controller *controller = arg;
-    const json_t *object = new_object != NULL ? new_object : old_object;
-    (void)change;
-    if (controller->adapters_cache != NULL &&
-        watch_cache_get(controller->adapters_cache, kube_namespace(object), kube_name(object)) != NULL) {
-        wake_object(controller, object);
+static void start_acting(struct controller *controller) {
+    bool leads = controller->lease == NULL || lease_is_held(controller->lease);
+    if (leads && !controller->is_started && is_synced(controller)) {
+        controller->is_started = true;
+        log_info("acting on %zu adapters and %zu pods", watch_cache_count(controller->adapters_cache),
+                 watch_cache_count(controller->pods_cache));
+        json_t *object = NULL;
+        for (size_t at = 0; (object = watch_cache_next(controller->pods_cache, &at)) != NULL;) {
+            world_update_pod(controller, object);
+        }
+        wake_all(controller);
     }
 }
 
-static bool is_same_view(const struct pod_facts *a, const struct pod_facts *b) {
-    return a->is_ready == b->is_ready && a->is_gone == b->is_gone && strcmp(a->ip, b->ip) == 0 && strcmp(a->uid, b->uid) == 0 &&
-           strcmp(a->node, b->node) == 0 && json_equal((json_t *)a->labels, (json_t *)b->labels);
+static void on_adapter(void *arg, enum watch_change change, json_t *old_object, json_t *new_object) {
+    struct controller *controller = arg;
+    (void)change;
+    if (controller->is_started) {
+        cleanup_free char *key = world_key(new_object != NULL ? new_object : old_object);
+        controller_wake(controller, key, 0);
+    }
+}
+
+static void on_resource(struct controller *controller, const json_t *object, bool is_slice) {
+    struct adapter *adapter = controller->is_started ? world_note_resource(controller, object, is_slice) : NULL;
+    if (adapter != NULL) {
+        controller_wake(controller, adapter->key, 0);
+    }
+}
+
+static void on_service(void *arg, enum watch_change change, json_t *old_object, json_t *new_object) {
+    (void)change;
+    on_resource(arg, new_object != NULL ? new_object : old_object, false);
+}
+
+static void on_slice(void *arg, enum watch_change change, json_t *old_object, json_t *new_object) {
+    (void)change;
+    on_resource(arg, new_object != NULL ? new_object : old_object, true);
 }
 
 static void on_pod(void *arg, enum watch_change change, json_t *old_object, json_t *new_object) {
     struct controller *controller = arg;
+    if (!controller->is_started) {
+        return;
+    }
     if (change == WATCH_DELETED) {
         cleanup_free char *key = world_key(old_object);
         world_remove_pod(controller, key);
-        return;
-    }
-    cleanup_free char *key = world_key(new_object);
-    struct pod *pod = world_pod(controller, key);
-    struct pod_facts old_facts = {0};
-    cleanup_free char *old_start = NULL;
-    cleanup_json json_t *kept = NULL;
-    bool is_new = pod == NULL;
-    if (!is_new) {
-        kept = json_incref(pod->object);
-        old_facts = pod->facts;
-        old_start = xstrdup(pod->start);
-        if (!json_equal((json_t *)old_facts.labels, json_at(new_object, "metadata.labels"))) {
-            world_wake_concerned(controller, pod); /* those that matched the old labels */
-        }
-    }
-    pod = world_update_pod(controller, new_object);
-    if (is_new || strcmp(old_start, pod->start) != 0 || !is_same_view(&old_facts, &pod->facts)) { /* heartbeats wake nobody */
-        if (pod->facts.is_ready) {
-            observe_soon(pod, 0);
-        }
-        world_wake_concerned(controller, pod);
+    } else {
+        world_update_pod(controller, new_object);
     }
 }
 
 static void on_synced(void *arg) {
     struct controller *controller = arg;
-    if (controller->slices_cache == NULL || !is_synced(controller)) {
-        return;
-    }
-    log_info("synced: %zu adapters, %zu pods", watch_cache_count(controller->adapters_cache),
-             watch_cache_count(controller->pods_cache));
-    json_t *object = NULL;
-    for (size_t at = 0; (object = watch_cache_next(controller->adapters_cache, &at)) != NULL;) {
-        wake_object(controller, object);
+    if (controller->slices_cache != NULL) {
+        start_acting(controller);
     }
 }
 
 static struct watch_cache *watch(struct controller *controller, const struct kube_resource *resource,
+                                 json_t *(*reduce)(const json_t *),
                                  void (*on_change)(void *, enum watch_change, json_t *, json_t *)) {
     struct watch_cache_options options = {.client = controller->kube,
                                           .resource = resource,
-                                          .namespace = controller->options->namespace,
+                                          .namespace = resource->is_namespaced ? controller->options->namespace : NULL,
+                                          .reduce = reduce,
                                           .on_change = on_change,
                                           .on_synced = on_synced,
                                           .arg = controller};
@@ -251,21 +328,20 @@ static void register_metrics(struct controller *controller) {
     }
 }
 
-static int count_adapters(const struct controller *controller, const char *phase) {
-    int count = 0;
-    json_t *object = NULL;
-    for (size_t at = 0; (object = watch_cache_next(controller->adapters_cache, &at)) != NULL;) {
-        count += strcmp(json_string_at(object, "status.phase", "Pending"), phase) == 0;
-    }
-    return count;
-}
-
 static void render_metrics(void *arg, struct buffer *out) {
     struct controller *controller = arg;
     static const char *const phases[] = {"Pending", "Scheduled", "Bound", "ResourceCreated", "Running", "Failed"};
+    int counts[ARRAY_LEN(phases)] = {0};
+    struct map_entry *entry = NULL;
+    for (size_t at = 0; (entry = map_next(&controller->adapters, &at)) != NULL;) {
+        const struct adapter *adapter = entry->value;
+        for (size_t i = 0; i < ARRAY_LEN(phases); i++) {
+            counts[i] += strcmp(adapter->seen.phase, phases[i]) == 0;
+        }
+    }
     for (size_t i = 0; i < ARRAY_LEN(phases); i++) {
         const char *labels[] = {phases[i], NULL};
-        metric_set(controller->count.adapters, labels, count_adapters(controller, phases[i]));
+        metric_set(controller->count.adapters, labels, counts[i]);
     }
     metric_set(controller->count.queue_depth, NULL, work_queue_depth(controller->queue));
     metrics_render(controller->metrics, out);
@@ -281,10 +357,13 @@ static void start(struct controller *controller, const struct kube_config *confi
         kube_client_new(controller->loop, controller->transfers, config, "davit-controller", controller->options->calls_max);
     controller->queue = work_queue_new(controller->loop, 1, on_key, controller);
     controller->events = event_recorder_new(controller->kube, "model-adapter-controller");
-    controller->adapters_cache = watch(controller, &kube_model_adapters, on_adapter);
-    controller->pods_cache = watch(controller, &kube_pods, on_pod);
-    controller->services_cache = watch(controller, &kube_services, on_resource);
-    controller->slices_cache = watch(controller, &kube_endpoint_slices, on_resource);
+    controller->secrets = secrets_new(controller->kube);
+    TAILQ_INIT(&controller->waiting);
+    controller->adapters_cache = watch(controller, &kube_model_adapters, objects_reduce_adapter, on_adapter);
+    controller->pods_cache = watch(controller, &kube_pods, pod_facts_reduce, on_pod);
+    controller->services_cache = watch(controller, &kube_services, objects_reduce_packed, on_service);
+    controller->nodes_cache = watch(controller, &kube_nodes, objects_reduce_node, NULL);
+    controller->slices_cache = watch(controller, &kube_endpoint_slices, objects_reduce_packed, on_slice);
 }
 
 static void release(struct controller *controller) {
@@ -293,6 +372,8 @@ static void release(struct controller *controller) {
     watch_cache_free(controller->pods_cache);
     watch_cache_free(controller->services_cache);
     watch_cache_free(controller->slices_cache);
+    watch_cache_free(controller->nodes_cache);
+    secrets_free(controller->secrets);
     event_recorder_free(controller->events);
     work_queue_free(controller->queue);
     kube_client_free(controller->kube);

@@ -22,12 +22,34 @@ void hold_free(struct hold *hold) {
     if (hold != NULL) {
         free(hold->start);
         free(hold->root);
+        free(hold->message);
         free(hold);
     }
 }
 
+const char *hold_message(const struct hold *hold) {
+    return hold->message != NULL ? hold->message : "";
+}
+
+static void set_message(struct hold *hold, const char *message) {
+    free(hold->message);
+    hold->message = message[0] != '\0' ? xstrdup(message) : NULL;
+}
+
+bool hold_is_blank(const struct hold *hold) {
+    return hold->state == HOLD_NONE && hold->running == HOLD_IDLE && !hold->is_wanted && hold->failures == 0 &&
+           hold->last[0] == '\0';
+}
+
 static void set_revision(char out[REVISION_BYTES], const char *revision) {
     snprintf(out, REVISION_BYTES, "%s", revision);
+}
+
+/* The engine has these weights under the name; an earlier start's do not count. */
+static void note_weights(struct hold *hold) {
+    const char *now = hold->revision[0] != '\0' ? hold->revision : "?";
+    hold->is_in_place |= hold->last[0] != '\0' && strcmp(hold->last, now) != 0;
+    set_revision(hold->last, now);
 }
 
 static void set_state(struct hold *hold, enum hold_state state) {
@@ -45,7 +67,7 @@ void hold_forgive(struct hold *hold) {
     hold->failures = 0;
     hold->retry_at_ms = 0;
     hold->reason = NULL;
-    hold->message[0] = '\0';
+    set_message(hold, "");
 }
 
 void hold_meet(struct hold *hold, const char *start) {
@@ -56,6 +78,9 @@ void hold_meet(struct hold *hold, const char *start) {
         set_state(hold, HOLD_NONE);
         hold->load_ms = -1;
         hold->is_rolled = false;
+        hold->is_in_place = false;
+        hold->last[0] = '\0';
+        hold->loads = 0;
         hold->running = HOLD_IDLE; /* what was asked of the engine before is void */
         hold_forgive(hold);
     }
@@ -63,12 +88,13 @@ void hold_meet(struct hold *hold, const char *start) {
     hold->start = xstrdup(start);
 }
 
-void hold_recall(struct hold *hold, const char *revision, bool was_serving, int64_t load_ms, enum hold_effect effect) {
+void hold_recall(struct hold *hold, const struct hold_record *record) {
     hold->state = HOLD_MAYBE;
-    hold->is_recalled = was_serving;
-    hold->load_ms = load_ms;
-    hold->effect = was_serving ? effect : EFFECT_UNKNOWN;
-    set_revision(hold->revision, revision);
+    hold->is_recalled = record->was_serving;
+    hold->load_ms = record->load_ms;
+    hold->effect = record->was_serving ? record->effect : EFFECT_UNKNOWN;
+    hold->is_in_place = record->is_in_place;
+    set_revision(hold->revision, record->revision);
 }
 
 /* ---- whose is what is listed ---- */
@@ -121,12 +147,10 @@ static enum relation relation_of(const struct hold_target *target, const char *r
 static void conflict(struct hold *hold, const struct hold_target *target, const struct hold_listing *listing) {
     set_state(hold, HOLD_CONFLICT);
     hold->reason = "Conflict";
-    if (listing->is_base) {
-        snprintf(hold->message, sizeof(hold->message), "the engine serves a base model named \"%s\"", target->name);
-    } else {
-        snprintf(hold->message, sizeof(hold->message), "the engine already has an adapter \"%s\" with root %.200s, expected %.200s",
-                 target->name, listing->root, target->artifact_url);
-    }
+    free(hold->message);
+    hold->message = listing->is_base ? xasprintf("the engine serves a base model named \"%s\"", target->name)
+                                     : xasprintf("the engine already has an adapter \"%s\" with root %.200s, expected %.200s",
+                                                 target->name, listing->root, target->artifact_url);
 }
 
 static void adopt(struct hold *hold, const char *revision, const char *root) {
@@ -136,6 +160,7 @@ static void adopt(struct hold *hold, const char *revision, const char *root) {
         set_revision(hold->revision, revision);
     }
     hold->root = xstrdup(root);
+    note_weights(hold);
     hold_forgive(hold);
 }
 
@@ -212,7 +237,7 @@ void hold_note_failure(struct hold *hold, const char *revision, const struct dia
     hold->failures++;
     hold->outcome = answer->outcome;
     hold->reason = reason;
-    snprintf(hold->message, sizeof(hold->message), "%s", answer->message);
+    set_message(hold, answer->message);
     hold->retry_at_ms = now_ms + jitter(hold, retry_delay_ms(hold, answer->outcome), now_ms);
 }
 
@@ -225,6 +250,8 @@ void hold_note_load(struct hold *hold, const char *revision, const struct dialec
         free(hold->root);
         hold->root = NULL;
         set_revision(hold->revision, revision);
+        note_weights(hold);
+        hold->loads++;
         hold->load_ms = took_ms;
         hold->retry_at_ms = 0; /* failures are only forgiven by a proof: load and proof may fail in turn */
         hold->reason = NULL;

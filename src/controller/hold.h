@@ -35,13 +35,16 @@ struct hold {
     bool is_wanted;             /* by the last plan */
     bool is_counted;            /* by its pod, among the adapters it holds */
     bool is_rolled;             /* an older revision was taken away to load `tried` */
+    char last[REVISION_BYTES];  /* the revision that this start of the engine had last, "?" = one that is not known, "" = none */
+    bool is_in_place;           /* ... and it had more than one under this name */
+    int loads;                  /* that we made at this start */
     char tried[REVISION_BYTES]; /* the revision that failures are about */
     int failures;
     int64_t retry_at_ms;
     enum dialect_outcome outcome; /* of the last failure */
     const char *reason;           /* static; NULL = no failure */
-    char message[512];
-    int64_t unpublished_ms; /* since when the pod is not in the EndpointSlice; 0 = it is in */
+    char *message;                /* NULL = none */
+    int64_t unpublished_ms;       /* since when the pod is not in the EndpointSlice; 0 = it is in */
 };
 
 /* What a pod's list says of the adapter's name. */
@@ -61,14 +64,26 @@ struct hold_target {
     bool uses_sidecar;
 };
 
+/* Of a load in status.loads that replaced other weights under the same name. */
+#define HOLD_REASON_IN_PLACE "LoadedInPlace"
+
 struct hold *hold_new(void);
 void hold_free(struct hold *hold);
 
 /* The engine that now runs has the identity `start`. */
 void hold_meet(struct hold *hold, const char *start);
-/* An earlier run recorded that `revision` was loaded, and whether it was serving. */
-void hold_recall(struct hold *hold, const char *revision, bool was_serving, int64_t load_ms, enum hold_effect effect);
+/* What an earlier run of ours recorded. */
+struct hold_record {
+    const char *revision;
+    bool was_serving, is_in_place;
+    int64_t load_ms;
+    enum hold_effect effect;
+};
+void hold_recall(struct hold *hold, const struct hold_record *record);
 void hold_observe(struct hold *hold, const struct hold_target *target, const struct hold_listing *listing);
+const char *hold_message(const struct hold *hold); /* of the last failure, "" when there is none */
+/* Nothing is held, nothing runs and nothing is to be remembered. */
+bool hold_is_blank(const struct hold *hold);
 /* The object changed: failures may be tried again at once. */
 void hold_forgive(struct hold *hold);
 

@@ -1,7 +1,8 @@
 /* Polls: GET /v1/models of each pod once per period, each on its own timer with a deadline of its own, so that one pod never waits
- * for another. */
+ * for another. A list that says what the last one said costs no more than a scan of its bytes. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "controller/secrets.h"
 #include "controller/world.h"
 
 #include <string.h>
@@ -10,37 +11,56 @@
 #define CONNECT_TIMEOUT_MS 3000
 #define BODY_BYTES_MAX (64u << 20)
 #define RETRY_FIRST_MS 100 /* a pod that is Ready and does not answer yet is asked again soon */
+#define KEYS_MAX 8
+#define FAILURES_TOLD 20 /* in a row: as long as it is being decided whether the pod is lost */
 
-/* The keys that adapters give for this pod's engine; the turn moves on when one is refused. Borrowed; NULL = ask without. */
-static const char *poll_key(const struct pod *pod) {
-    const char *keys[8];
-    int count = 0;
-    struct map_entry *entry = NULL;
-    for (size_t at = 0; count < (int)ARRAY_LEN(keys) && (entry = map_next(&pod->controller->adapters, &at)) != NULL;) {
-        const struct adapter *adapter = entry->value;
-        if (adapter->spec.api_key == NULL || !world_concerns(adapter, pod)) {
-            continue;
-        }
-        bool is_new = true;
-        for (int i = 0; i < count; i++) {
-            is_new = is_new && strcmp(keys[i], adapter->spec.api_key) != 0;
-        }
-        if (is_new) {
-            keys[count++] = adapter->spec.api_key;
+/* ---- whom the pod concerns ---- */
+
+/* Calls visit(arg, adapter) for each until it returns false. */
+static void each_concerned(const struct pod *pod, bool (*visit)(void *arg, struct adapter *adapter), void *arg) {
+    struct binding *binding = NULL;
+    LIST_FOREACH(binding, &pod->bindings, in_pod) {
+        if (!visit(arg, binding->adapter)) {
+            return;
         }
     }
-    return count > 0 ? keys[pod->key_turn % count] : NULL;
-}
-
-static bool is_wanted(const struct pod *pod) {
-    struct map_entry *entry = NULL;
-    for (size_t at = 0; (entry = map_next(&pod->controller->adapters, &at)) != NULL;) {
-        if (world_concerns(entry->value, pod)) {
-            return true;
+    for (size_t i = 0; i < pod->selection_count; i++) {
+        struct adapter *adapter = NULL;
+        LIST_FOREACH(adapter, &pod->selections[i]->seeking, in_seeking) {
+            if (!visit(arg, adapter)) {
+                return;
+            }
         }
     }
-    return false;
 }
+
+/* ---- the engine's key ---- */
+
+struct keys {
+    const struct controller *controller;
+    const char *found[KEYS_MAX];
+    size_t count;
+    const struct adapter *lacking; /* one whose key has to be read first */
+};
+
+static bool add_key(void *arg, struct adapter *adapter) {
+    struct keys *keys = arg;
+    const char *key = world_api_key(keys->controller, adapter);
+    for (size_t i = 0; key != NULL && i < keys->count; i++) {
+        key = strcmp(keys->found[i], key) == 0 ? NULL : key;
+    }
+    if (key != NULL) {
+        keys->found[keys->count++] = key;
+    }
+    const struct model_adapter *spec = &adapter->spec;
+    if (spec->api_key_secret_name[0] != '\0' &&
+        secrets_peek(keys->controller->secrets, spec->namespace, spec->api_key_secret_name) == NULL) {
+        keys->lacking = adapter;
+    }
+    return keys->count < KEYS_MAX && keys->lacking == NULL;
+}
+
+/* ---- what a list says ---- */
 
 static bool is_same_card(const struct dialect_model *a, const struct dialect_model *b) {
     if (a == NULL || b == NULL) {
@@ -49,35 +69,70 @@ static bool is_same_card(const struct dialect_model *a, const struct dialect_mod
     return strcmp(a->root, b->root) == 0 && (a->parent == NULL) == (b->parent == NULL);
 }
 
-/* Takes the list over and wakes the adapters whose card changed. */
-static void take_list(struct pod *pod, struct dialect_models *models) {
-    struct map listed = MAP_INIT;
-    for (size_t i = 0; i < models->count; i++) {
-        map_set(&listed, models->items[i].id, &models->items[i]);
+static void wake_named(struct pod *pod, const char *name) {
+    cleanup_free char *key = xasprintf("%s/%s", pod->facts.namespace, name);
+    struct adapter *adapter = world_adapter(pod->controller, key);
+    bool concerns =
+        adapter != NULL && (world_binding(adapter, pod) != NULL || (adapter->is_seeking && selection_has(pod, adapter->selection)));
+    if (concerns) {
+        controller_wake(pod->controller, key, 0);
     }
-    bool wakes_all = !pod->is_observed || pod->is_answering || pod->failure != NULL;
+}
+
+/* Adapters whose card came, went or changed. */
+static void wake_changed(struct pod *pod, const struct map *before, const struct map *after) {
     struct map_entry *entry = NULL;
-    for (size_t at = 0; (entry = map_next(&pod->controller->adapters, &at)) != NULL;) {
-        struct adapter *adapter = entry->value;
-        const char *name = adapter->spec.name;
-        bool is_changed = wakes_all || !is_same_card(map_get(&pod->listed, name), map_get(&listed, name));
-        /* A list may change nothing and yet be the first since a load: a card that is missing then was never there. */
-        struct hold *hold = is_changed ? NULL : map_get(&adapter->holds, pod->key);
-        bool is_missing = hold != NULL && hold->state == HOLD_LOADED && map_get(&listed, name) == NULL;
-        if ((is_changed || is_missing) && world_concerns(adapter, pod)) {
-            controller_wake(pod->controller, adapter->key, 0);
+    for (size_t at = 0; (entry = map_next(after, &at)) != NULL;) {
+        if (!is_same_card(map_get(before, entry->key), entry->value)) {
+            wake_named(pod, entry->key);
         }
     }
+    for (size_t at = 0; (entry = map_next(before, &at)) != NULL;) {
+        if (map_get(after, entry->key) == NULL) {
+            wake_named(pod, entry->key);
+        }
+    }
+}
+
+/* The list is the first since something was done to the pod: it may be as it was, and that be the news. */
+static void wake_contradicted(struct pod *pod) {
+    struct binding *binding = NULL;
+    LIST_FOREACH(binding, &pod->bindings, in_pod) {
+        bool is_listed = map_get(&pod->listed, binding->adapter->spec.name) != NULL;
+        if (is_listed != (binding->hold->state == HOLD_LOADED)) {
+            controller_wake(pod->controller, binding->adapter->key, 0);
+        }
+    }
+}
+
+static void read_list(struct pod *pod, struct dialect_models *models, uint64_t digest) {
+    struct map listed = MAP_INIT;
+    pod->is_davit = false;
+    for (size_t i = 0; i < models->count; i++) {
+        map_set(&listed, models->items[i].id, &models->items[i]);
+        pod->is_davit |= models->items[i].is_davit;
+    }
+    wake_changed(pod, &pod->listed, &listed);
     map_release(&pod->listed);
     dialect_models_release(&pod->models);
     pod->listed = listed;
     pod->models = *models;
+    pod->list_digest = digest;
+}
+
+static void note_list(struct pod *pod) {
+    bool wakes_all = !pod->is_observed || pod->is_answering || pod->failure != NULL;
     pod->is_observed = true;
     pod->asked_ms = pod->poll_started_ms;
     free(pod->observed_start);
     pod->observed_start = take_pointer(pod->poll_start);
     free(take_pointer(pod->failure));
     pod->failures = 0;
+    if (wakes_all) {
+        world_wake_concerned(pod->controller, pod);
+    } else if (pod->must_compare) {
+        wake_contradicted(pod);
+    }
 }
 
 static void note_failure(struct pod *pod, const char *message) {
@@ -86,19 +141,32 @@ static void note_failure(struct pod *pod, const char *message) {
     pod->failure = xstrdup(message);
     pod->failing_since_ms = pod->failures++ == 0 ? clock_now_ms() : pod->failing_since_ms;
     metric_add(pod->controller->count.poll_failures, NULL, 1);
-    /* Once when it begins, and for as long as it is being decided whether the pod is lost. */
-    if (is_new || pod->failures < 20) {
+    if (is_new || pod->failures < FAILURES_TOLD) {
         log_debug("poll of pod %s failed: %s", pod->key, message);
         world_wake_concerned(pod->controller, pod);
     }
 }
 
+static void take_answer(struct pod *pod, const struct transfer_response *response) {
+    struct dialect_models models;
+    struct error err = {0};
+    uint64_t digest = dialect_models_digest(response->body, response->body_len);
+    if (digest != 0 && digest == pod->list_digest) {
+        note_list(pod);
+    } else if (dialect_parse_models(response->body, response->body_len, &models, &err) < 0) {
+        note_failure(pod, err.message);
+    } else {
+        read_list(pod, &models, digest);
+        note_list(pod);
+    }
+}
+
+/* ---- polls ---- */
+
 static void on_poll_done(void *arg, const struct transfer_response *response, const struct error *err) {
     struct pod *pod = arg;
-    struct dialect_models models;
-    struct error local = {0};
     pod->poll = NULL;
-    pod->controller->calls--;
+    pod->controller->polls--;
     metric_add(pod->controller->count.polls, NULL, 1);
     if (err != NULL) {
         note_failure(pod, err->message);
@@ -108,12 +176,9 @@ static void on_poll_done(void *arg, const struct transfer_response *response, co
         pod->key_turn += response->status == 401 || response->status == 403;
         cleanup_free char *message = xasprintf("GET /v1/models: status %d: %s", response->status, words);
         note_failure(pod, message);
-    } else if (dialect_parse_models(response->body, response->body_len, &models, &local) < 0) {
-        note_failure(pod, local.message);
     } else if (pod->poll_start != NULL && strcmp(pod->poll_start, pod->start) == 0) {
-        take_list(pod, &models);
-    } else {
-        dialect_models_release(&models); /* of an engine that has been replaced meanwhile */
+        take_answer(pod, response);
+    } else { /* of an engine that has been replaced meanwhile */
         observe_soon(pod, 0);
         return;
     }
@@ -122,13 +187,12 @@ static void on_poll_done(void *arg, const struct transfer_response *response, co
     observe_soon(pod, pod->is_awaited ? RETRY_FIRST_MS : delay_ms < period_ms ? delay_ms : period_ms);
 }
 
-static void start_poll(struct pod *pod) {
+static void send_poll(struct pod *pod, const char *key) {
     struct controller *controller = pod->controller;
     bool uses_sidecar = world_uses_sidecar(controller, pod);
     struct dialect_request list;
     dialect_list(world_dialect(controller, pod), &list);
     cleanup_free char *url = act_url(pod, uses_sidecar ? pod->facts.sidecar_port : pod->facts.engine_port, list.path);
-    const char *key = poll_key(pod);
     cleanup_free char *authorization = key != NULL ? xasprintf("Authorization: Bearer %s", key) : NULL;
     const char *headers[] = {authorization, NULL};
     struct transfer_request request = {.method = list.method,
@@ -144,37 +208,66 @@ static void start_poll(struct pod *pod) {
     pod->poll_started_ms = clock_now_ms();
     pod->is_answering = pod->is_awaited;
     pod->is_awaited = false; /* whoever waits from now on waits for a list that is asked for later */
-    controller->calls++;
+    pod->must_compare = pod->has_changed;
+    pod->has_changed = false;
+    controller->polls++;
     pod->poll = transfer_start(controller->transfers, &request);
     dialect_request_release(&list);
 }
 
+static void start_poll(struct pod *pod, bool has_read_key);
+
+static void on_key(void *arg, const json_t *values, const struct error *err) {
+    struct pod *pod = arg;
+    (void)values;
+    pod->key_wait = NULL;
+    if (err != NULL) {
+        log_debug("key for pod %s: %s", pod->key, err->message);
+    }
+    start_poll(pod, true);
+}
+
+static void start_poll(struct pod *pod, bool has_read_key) {
+    struct keys keys = {.controller = pod->controller};
+    each_concerned(pod, add_key, &keys);
+    if (keys.lacking != NULL && !has_read_key) {
+        const struct model_adapter *spec = &keys.lacking->spec;
+        pod->key_wait = secrets_fetch(pod->controller->secrets, spec->namespace, spec->api_key_secret_name, on_key, pod);
+    } else {
+        send_poll(pod, keys.count > 0 ? keys.found[(size_t)pod->key_turn % keys.count] : NULL);
+    }
+}
+
 static void on_timer(void *arg) {
     struct pod *pod = arg;
-    if (pod->poll != NULL || pod->controller->is_stopping || !pod->facts.is_ready || !is_wanted(pod)) {
+    if (pod->poll != NULL || pod->key_wait != NULL || pod->controller->is_stopping || !pod->facts.is_ready ||
+        !world_is_polled(pod)) {
         return; /* the next event about the pod or an adapter starts it again */
     }
-    if (pod->controller->calls >= CALLS_MAX) {
+    if (pod->controller->polls >= POLLS_MAX) {
         timer_set(&pod->poll_timer, 50);
         return;
     }
-    start_poll(pod);
+    start_poll(pod, false);
 }
 
 void observe_soon(struct pod *pod, int64_t delay_ms) {
     if (pod->poll_timer.event == NULL) {
         timer_init(&pod->poll_timer, pod->controller->loop, on_timer, pod);
     }
-    if (pod->poll == NULL && (delay_ms == 0 || !timer_is_set(&pod->poll_timer))) {
+    if (pod->poll == NULL && pod->key_wait == NULL && (delay_ms == 0 || !timer_is_set(&pod->poll_timer))) {
         timer_set(&pod->poll_timer, delay_ms);
     }
 }
 
 void observe_release(struct pod *pod) {
+    if (pod->key_wait != NULL) {
+        secrets_cancel(take_pointer(pod->key_wait));
+    }
     if (pod->poll != NULL) {
         transfer_cancel(pod->poll);
         pod->poll = NULL;
-        pod->controller->calls--;
+        pod->controller->polls--;
     }
     if (pod->poll_timer.event != NULL) {
         timer_release(&pod->poll_timer);

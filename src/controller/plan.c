@@ -7,6 +7,9 @@
 #include <stdarg.h>
 #include <string.h>
 
+#define COLLECT_FIRST_MS 150 /* from the first pod that can serve to its publication, while others are about to */
+#define COLLECT_MORE_MS 1000 /* between two writes that only add */
+
 void plan_look_again(struct plan *plan, int64_t at_ms) {
     if (at_ms < plan->look_again_ms) {
         plan->look_again_ms = at_ms;
@@ -39,11 +42,15 @@ void plan_release(struct plan *plan) {
     free(plan->is_wanted);
     free(plan->is_serving);
     free(plan->is_polled);
+    free(plan->is_waiting);
     free(plan->actions);
     json_decref(plan->finalizers);
     json_decref(plan->service);
-    json_decref(plan->slice);
     json_decref(plan->status);
+    for (size_t i = 0; i < plan->slice_count; i++) {
+        free(plan->slices[i].name);
+        json_decref(plan->slices[i].body);
+    }
     for (size_t i = 0; i < plan->event_count; i++) {
         free(plan->events[i].message);
     }
@@ -76,11 +83,26 @@ static bool may_hold(const struct plan_pod *pod) {
     return pod->hold->state == HOLD_LOADED || pod->hold->state == HOLD_MAYBE;
 }
 
-static bool has_failed(const struct plan_input *input, const struct hold *hold) {
+bool plan_has_failed(const struct plan_input *input, const struct hold *hold) {
     return hold->failures > 0 && strcmp(hold->tried, input->revision) == 0;
 }
 
+/* ---- placement ---- */
+
+static struct placement_candidate candidate_of(const struct plan_input *input, const struct plan_pod *pod) {
+    bool is_failing = plan_has_failed(input, pod->hold) || pod->is_unreachable || pod->hold->state == HOLD_CONFLICT;
+    return (struct placement_candidate){.pod = pod->uid,
+                                        .node = pod->node,
+                                        .domain = pod->domain,
+                                        .adapters = pod->adapters,
+                                        .is_holding = !is_failing && (may_hold(pod) || pod->hold->running == HOLD_LOADING),
+                                        .is_wanted = !is_failing && pod->hold->is_wanted,
+                                        .is_failing = is_failing,
+                                        .is_full = pod->is_full};
+}
+
 static void choose_pods(const struct plan_input *input, struct plan *plan) {
+    int replicas = input->adapter->replicas;
     if (input->adapter->is_deleting || input->invalid != NULL) {
         return;
     }
@@ -89,25 +111,17 @@ static void choose_pods(const struct plan_input *input, struct plan *plan) {
     size_t count = 0;
     for (size_t i = 0; i < input->pod_count; i++) {
         const struct plan_pod *pod = &input->pods[i];
-        /* One that is not ready keeps what it has, and counts only when it is ready. */
-        if (pod->matches && pod->is_ready) {
-            bool is_holding = !pod->is_unreachable && (may_hold(pod) || pod->hold->running == HOLD_LOADING);
-            candidates[count] = (struct placement_candidate){
-                .pod = pod->uid,
-                .node = pod->node,
-                .adapters = pod->adapters,
-                .is_holding = is_holding || (pod->hold->is_wanted && !pod->is_unreachable),
-                .is_failing = has_failed(input, pod->hold) || pod->is_unreachable || pod->hold->state == HOLD_CONFLICT};
-            candidates[count].is_holding = candidates[count].is_holding && !candidates[count].is_failing;
+        if (replicas < 0) { /* one that is not ready for a moment is not unloaded */
+            plan->is_wanted[i] = pod->matches && !pod->is_gone;
+        } else if (pod->matches && pod->is_ready) { /* one that is not ready keeps what it has, and counts only when it is ready */
+            candidates[count] = candidate_of(input, pod);
             at[count++] = i;
         }
     }
-    placement_choose(input->policy, input->adapter->uid, input->adapter->replicas, candidates, count);
+    int placed = replicas >= 0 ? placement_choose(input->policy, input->adapter->uid, replicas, candidates, count) : 0;
+    plan->placed_short = replicas > placed ? replicas - placed : 0;
     for (size_t i = 0; i < count; i++) {
         plan->is_wanted[at[i]] = candidates[i].is_chosen;
-    }
-    for (size_t i = 0; i < input->pod_count; i++) { /* with every pod wanted, one that is not ready for a moment is not unloaded */
-        plan->is_wanted[i] |= input->adapter->replicas < 0 && input->pods[i].matches && !input->pods[i].is_gone;
     }
     free(candidates);
     free(at);
@@ -115,36 +129,46 @@ static void choose_pods(const struct plan_input *input, struct plan *plan) {
 
 /* ---- rolling to a new revision ---- */
 
-/* Whether one more pod may leave an older revision: one at a time, and not while the new one is known only to fail. */
-static bool may_roll(const struct plan_input *input, const struct plan *plan) {
-    bool is_known_good = false, has_rolled_and_failed = false, is_one_under_way = false;
+static int allowed_out(const struct plan_input *input, int wanted) {
+    int percent = input->adapter->max_unavailable_percent;
+    int allowed = percent > 0 ? (int)((int64_t)wanted * percent / 100) : input->adapter->max_unavailable;
+    return allowed > 1 ? allowed : 1;
+}
+
+/* How many more pods may leave an older revision: as many as the object allows to be out at a time, and none while the new one is
+ * known only to fail. A pod that gave up the old one and fails at the new one counts as out. */
+static int turns_to_roll(const struct plan_input *input, const struct plan *plan) {
+    bool is_known_good = false, has_rolled_and_failed = false;
+    int out = 0, wanted = 0;
     for (size_t i = 0; i < input->pod_count; i++) {
         const struct plan_pod *pod = &input->pods[i];
         const struct hold *hold = pod->hold;
         if (!plan->is_wanted[i] || !pod->is_ready || pod->is_unreachable) {
             continue;
         }
-        bool is_failing = has_failed(input, hold) && !plan_is_current(input, pod);
-        is_known_good |= plan_is_current(input, pod);
-        has_rolled_and_failed |= hold->is_rolled && is_failing;
-        is_one_under_way |= hold->running != HOLD_IDLE || (hold->is_rolled && !is_failing && !plan_is_current(input, pod)) ||
-                            (hold->state == HOLD_LOADED && !is_revision(input, hold) && !pod->is_published &&
-                             (hold->is_proved || hold->is_recalled));
+        bool is_current = plan_is_current(input, pod);
+        bool has_left =
+            hold->state == HOLD_LOADED && !is_revision(input, hold) && !pod->is_published && (hold->is_proved || hold->is_recalled);
+        wanted++;
+        is_known_good |= is_current;
+        has_rolled_and_failed |= hold->is_rolled && plan_has_failed(input, hold) && !is_current;
+        out += !is_current && (hold->running != HOLD_IDLE || hold->is_rolled || has_left);
     }
-    return !is_one_under_way && (is_known_good || !has_rolled_and_failed);
+    int turns = allowed_out(input, wanted) - out;
+    return has_rolled_and_failed && !is_known_good ? 0 : turns;
 }
 
 static void choose_serving(const struct plan_input *input, struct plan *plan) {
-    bool has_turn = may_roll(input, plan);
+    int turns = turns_to_roll(input, plan);
     for (size_t i = 0; i < input->pod_count; i++) {
         const struct plan_pod *pod = &input->pods[i];
         plan->is_serving[i] = plan->is_wanted[i] && can_serve(pod);
         if (plan->is_serving[i] && !is_revision(input, pod->hold)) {
             if (!pod->is_published) {
                 plan->is_serving[i] = false; /* what has left with old weights does not come back with them */
-            } else if (has_turn) {
+            } else if (turns > 0) {
                 plan->is_serving[i] = false;
-                has_turn = false;
+                turns--;
             }
         }
     }
@@ -154,7 +178,7 @@ static void choose_serving(const struct plan_input *input, struct plan *plan) {
 
 static void act(const struct plan_input *input, struct plan *plan, size_t pod, enum hold_action kind) {
     if (input->pods[pod].is_busy) {
-        plan->waits_for_pod = true;
+        plan->is_waiting[pod] = true;
     } else {
         plan->actions[plan->action_count++] = (struct plan_action){.kind = kind, .pod = pod};
     }
@@ -191,7 +215,7 @@ static void advance(const struct plan_input *input, struct plan *plan, size_t at
     }
     switch (hold->state) {
     case HOLD_NONE:
-        if (!has_failed(input, hold) || is_due(input, plan, hold->retry_at_ms)) {
+        if (!plan_has_failed(input, hold) || is_due(input, plan, hold->retry_at_ms)) {
             act(input, plan, at, HOLD_LOADING);
         }
         break;
@@ -201,7 +225,7 @@ static void advance(const struct plan_input *input, struct plan *plan, size_t at
     case HOLD_LOADED:
         if (!is_revision(input, hold)) {
             retire(input, plan, at);
-        } else if (!hold->is_proved && (!has_failed(input, hold) || is_due(input, plan, hold->retry_at_ms))) {
+        } else if (!hold->is_proved && (!plan_has_failed(input, hold) || is_due(input, plan, hold->retry_at_ms))) {
             act(input, plan, at, HOLD_PROVING);
         }
         break;
@@ -268,7 +292,7 @@ static void plan_release_object(const struct plan_input *input, struct plan *pla
         plan->is_polled[i] |= is_unknown;
         if (!pod->is_gone && (may_hold(pod) || pod->hold->running != HOLD_IDLE || is_unknown)) {
             buffer_printf(&left, "%spod %s%s%s", left.len > 0 ? "; " : "", pod->name, pod->hold->reason != NULL ? ": " : "",
-                          pod->hold->reason != NULL ? pod->hold->message : "");
+                          pod->hold->reason != NULL ? hold_message(pod->hold) : "");
         }
     }
     if (left.len > 0 && !is_due(input, plan, deadline)) {
@@ -283,23 +307,48 @@ static void plan_release_object(const struct plan_input *input, struct plan *pla
     }
 }
 
+/* ---- Service and slices ---- */
+
+/* Whether the slices can wait for more of the pods: what serves already goes on, and each write less is one less for everybody who
+ * watches. */
+static bool may_collect(const struct plan_input *input, struct plan *plan) {
+    bool is_any_published = false, is_any_coming = false;
+    int64_t first_ms = PLAN_NEVER;
+    for (size_t i = 0; i < input->pod_count; i++) {
+        const struct plan_pod *pod = &input->pods[i];
+        if (pod->is_published && !plan->is_serving[i]) {
+            return false;
+        }
+        bool is_new = plan->is_serving[i] && !pod->is_published;
+        first_ms = is_new && pod->hold->since_ms < first_ms ? pod->hold->since_ms : first_ms;
+        is_any_published |= pod->is_published;
+        is_any_coming |= plan->is_wanted[i] && pod->is_ready && !plan->is_serving[i] && !pod->is_unreachable &&
+                         (pod->hold->running != HOLD_IDLE || (pod->hold->failures == 0 && pod->hold->state != HOLD_CONFLICT));
+    }
+    if (!is_any_coming || first_ms == PLAN_NEVER) {
+        return false;
+    }
+    int64_t due_ms = is_any_published ? input->slice_written_ms + COLLECT_MORE_MS : first_ms + COLLECT_FIRST_MS;
+    return !is_due(input, plan, due_ms);
+}
+
 static void plan_published(const struct plan_input *input, struct plan *plan) {
-    if (!is_due(input, plan, input->write_after_ms)) {
+    const struct plan_seen *seen = &input->seen;
+    plan->digest = publish_digest(input, plan->is_serving);
+    if (plan->digest == seen->digest || !is_due(input, plan, input->write_after_ms)) {
         return;
     }
-    bool is_service_ours = !publish_is_foreign(input, input->service);
-    if ((input->writes_running & WRITE_SERVICE) == 0 && !input->adapter->is_deleting && input->invalid == NULL) {
-        bool is_any_wanted = false;
-        for (size_t i = 0; i < input->pod_count; i++) {
-            is_any_wanted |= plan->is_wanted[i];
-        }
-        if (is_any_wanted || input->service != NULL) {
-            plan->service = publish_service(input, plan->is_serving);
-        }
+    bool is_any_wanted = seen->has_service;
+    for (size_t i = 0; i < input->pod_count; i++) {
+        is_any_wanted |= plan->is_wanted[i];
+    }
+    if ((input->writes_running & WRITE_SERVICE) == 0 && !input->adapter->is_deleting && input->invalid == NULL && is_any_wanted) {
+        plan->due |= WRITE_SERVICE;
     }
     /* A foreign Service of that name must not gain our endpoints; taking them out is always right. */
-    if ((input->writes_running & WRITE_SLICE) == 0 && (input->slice != NULL || is_service_ours)) {
-        plan->slice = publish_slice(input, plan->is_serving);
+    bool is_allowed = !seen->is_slice_foreign && (seen->has_slice || !seen->is_service_foreign);
+    if ((input->writes_running & WRITE_SLICE) == 0 && is_allowed && !may_collect(input, plan)) {
+        plan->due |= WRITE_SLICE;
     }
 }
 
@@ -308,10 +357,10 @@ void plan_adapter(const struct plan_input *input, struct plan *ret_plan) {
     *ret_plan = (struct plan){.is_wanted = xcalloc(room, sizeof(bool)),
                               .is_serving = xcalloc(room, sizeof(bool)),
                               .is_polled = xcalloc(room, sizeof(bool)),
+                              .is_waiting = xcalloc(room, sizeof(bool)),
                               .actions = xcalloc(room, sizeof(struct plan_action)),
                               .look_again_ms = PLAN_NEVER};
-    bool is_ours = has_finalizer(input->object);
-    if (!is_ours) {
+    if (!has_finalizer(input->object)) {
         if (!input->adapter->is_deleting) {
             write_finalizers(input, ret_plan, true); /* before anything that has to be undone */
         }
@@ -325,6 +374,20 @@ void plan_adapter(const struct plan_input *input, struct plan *ret_plan) {
         plan_release_object(input, ret_plan);
     }
     if (ret_plan->finalizers == NULL) {
-        plan_status(input, ret_plan);
+        plan_status_decide(input, ret_plan);
+    }
+}
+
+void plan_words(const struct plan_input *input, const struct plan_objects *objects, struct plan *plan) {
+    if ((plan->due & WRITE_SERVICE) != 0) {
+        plan->service = publish_service(input, plan->is_serving, objects->service);
+    }
+    if ((plan->due & WRITE_SLICE) != 0) {
+        publish_slices(input, plan->is_serving, objects->slices, plan);
+        bool is_service_said = (plan->due & WRITE_SERVICE) != 0 || input->adapter->is_deleting;
+        plan->is_published = is_service_said && plan->service == NULL && plan->slice_count == 0;
+    }
+    if ((plan->due & WRITE_STATUS) != 0) {
+        plan_status_words(input, objects->status, plan);
     }
 }

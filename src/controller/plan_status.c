@@ -18,15 +18,25 @@ struct verdict {
     struct buffer message;
 };
 
-enum condition { INITIALIZED, SCHEDULED, BOUND, RESOURCE_CREATED, READY, FULLY_LOADED, NO_EFFECT, CONDITION_COUNT };
+enum condition {
+    INITIALIZED,
+    SCHEDULED,
+    BOUND,
+    RESOURCE_CREATED,
+    READY,
+    FULLY_LOADED,
+    NO_EFFECT,
+    WEIGHTS_MAY_BE_STALE,
+    CONDITION_COUNT
+};
 
-static const char *const condition_types[CONDITION_COUNT] = {"Initialized", "Scheduled",   "Bound",   "ResourceCreated",
-                                                             "Ready",       "FullyLoaded", "NoEffect"};
+static const char *const condition_types[CONDITION_COUNT] = {"Initialized", "Scheduled",   "Bound",    "ResourceCreated",
+                                                             "Ready",       "FullyLoaded", "NoEffect", "WeightsMayBeStale"};
 
 struct tally {
-    int matching, candidates, wanted, loaded, serving, without_effect, with_effect;
+    int wanted, loaded, serving, without_effect, with_effect;
     bool is_failing; /* some pod, and not for want of patience */
-    struct buffer pods, not_ready, causes, no_effect;
+    struct buffer pods, not_ready, full, causes, no_effect, stale;
     int causes_named, causes_more;
 };
 
@@ -51,12 +61,18 @@ struct pod_state {
     bool is_failed;
 };
 
+/* New weights under a name that the engine knew with others. */
+static bool is_maybe_stale(const struct plan_pod *pod) {
+    return pod->reuses_prefixes && pod->hold->is_in_place;
+}
+
 static struct pod_state state_of(const struct plan_input *input, const struct plan *plan, size_t at) {
     const struct plan_pod *pod = &input->pods[at];
     const struct hold *hold = pod->hold;
     bool has_failed = hold->failures > 0 && hold->reason != NULL;
     if (hold->running == HOLD_UNLOADING || (!plan->is_wanted[at] && hold->state == HOLD_LOADED)) {
-        return (struct pod_state){"Unloading", has_failed ? hold->reason : "NotWanted", has_failed ? hold->message : "", false};
+        return (struct pod_state){"Unloading", has_failed ? hold->reason : "NotWanted", has_failed ? hold_message(hold) : "",
+                                  false};
     }
     if (!pod->is_ready) {
         return (struct pod_state){"Pending", "PodNotReady", "the pod is not ready", false};
@@ -65,17 +81,18 @@ static struct pod_state state_of(const struct plan_input *input, const struct pl
         return (struct pod_state){"Failed", "EngineUnreachable", pod->observe_failure != NULL ? pod->observe_failure : "", true};
     }
     if (hold->state == HOLD_CONFLICT) {
-        return (struct pod_state){"Failed", "Conflict", hold->message, true};
+        return (struct pod_state){"Failed", "Conflict", hold_message(hold), true};
     }
     if (plan_is_current(input, pod)) {
-        return pod->is_published ? (struct pod_state){"Ready", "Loaded", "", false}
+        const char *how = is_maybe_stale(pod) ? HOLD_REASON_IN_PLACE : "Loaded";
+        return pod->is_published ? (struct pod_state){"Ready", how, "", false}
                                  : (struct pod_state){"Loaded", "NotPublished", "", false};
     }
     if (has_failed && hold->outcome == DIALECT_BUSY) {
-        return (struct pod_state){"Pending", hold->reason, hold->message, false};
+        return (struct pod_state){"Pending", hold->reason, hold_message(hold), false};
     }
     if (has_failed) {
-        return (struct pod_state){"Failed", hold->reason, hold->message, true};
+        return (struct pod_state){"Failed", hold->reason, hold_message(hold), true};
     }
     if (hold->state == HOLD_LOADED && strcmp(hold->revision, input->revision) != 0) {
         return (struct pod_state){"Outdated", "OlderRevision", "", false};
@@ -131,13 +148,14 @@ static void count_pod(const struct plan_input *input, const struct plan *plan, s
     if (!pod->matches || pod->is_gone) {
         return;
     }
-    tally->matching++;
     if (!pod->is_ready) {
         list_name(&tally->not_ready, pod->name);
         return;
     }
-    tally->candidates++;
     if (!plan->is_wanted[at]) {
+        if (pod->is_full) {
+            list_name(&tally->full, pod->name);
+        }
         return;
     }
     tally->wanted++;
@@ -155,6 +173,9 @@ static void count_pod(const struct plan_input *input, const struct plan *plan, s
     } else if (pod->hold->effect == EFFECT_SEEN) {
         tally->with_effect++;
     }
+    if (is_loaded && is_maybe_stale(pod)) {
+        list_name(&tally->stale, pod->name);
+    }
 }
 
 static void take_tally(const struct plan_input *input, const struct plan *plan, struct tally *tally) {
@@ -170,15 +191,19 @@ static void take_tally(const struct plan_input *input, const struct plan *plan, 
 
 static void judge_pods(const struct plan_input *input, const struct tally *tally, struct verdict *verdicts) {
     int replicas = input->adapter->replicas;
-    if (tally->matching == 0) {
+    if (input->matching == 0) {
         decide(&verdicts[SCHEDULED], false, "NoMatchingPods", "no pod in namespace %s matches podSelector",
                input->adapter->namespace);
-    } else if (tally->candidates == 0) {
-        decide(&verdicts[SCHEDULED], false, "PodNotReady", "%d pods match podSelector, none is ready: %s", tally->matching,
+    } else if (input->ready == 0) {
+        decide(&verdicts[SCHEDULED], false, "PodNotReady", "%d pods match podSelector, none is ready: %s", input->matching,
                buffer_text(&tally->not_ready));
-    } else if (replicas > tally->candidates) {
+    } else if (replicas > input->ready) {
         decide(&verdicts[SCHEDULED], false, "InsufficientPods", "%d replicas wanted, %d ready pods match podSelector: %s", replicas,
-               tally->candidates, buffer_text(&tally->pods));
+               input->ready, buffer_text(&tally->pods));
+    } else if (tally->full.len > 0 && tally->wanted < replicas) {
+        decide(&verdicts[SCHEDULED], false, "InsufficientCapacity",
+               "%d replicas wanted, %d placed; these pods hold as many adapters as they can: %s", replicas, tally->wanted,
+               buffer_text(&tally->full));
     } else {
         decide(&verdicts[SCHEDULED], true, "Scheduled", "%s/%s is placed on %d pods: [%s]", input->adapter->namespace,
                input->adapter->name, tally->wanted, buffer_text(&tally->pods));
@@ -194,7 +219,7 @@ static void judge_pods(const struct plan_input *input, const struct tally *tally
         decide(&verdicts[BOUND], false, reason, "%s",
                tally->causes.len > 0 ? buffer_text(&tally->causes) : "there is no pod to load it on");
     }
-    bool is_full = tally->wanted > 0 && tally->loaded == tally->wanted && replicas <= tally->candidates;
+    bool is_full = tally->wanted > 0 && tally->loaded == tally->wanted && replicas <= tally->wanted;
     decide(&verdicts[FULLY_LOADED], is_full, is_full ? "FullyLoaded" : "PartiallyLoaded", "%d of %d%s%s", tally->loaded,
            replicas > tally->wanted ? replicas : tally->wanted, tally->causes.len > 0 ? ": " : "", buffer_text(&tally->causes));
     if (tally->without_effect > 0) {
@@ -204,22 +229,28 @@ static void judge_pods(const struct plan_input *input, const struct tally *tally
     } else if (tally->with_effect > 0) {
         decide(&verdicts[NO_EFFECT], false, "EffectSeen", "the adapter changes the model's log-probabilities");
     }
+    if (tally->stale.len > 0) {
+        decide(&verdicts[WEIGHTS_MAY_BE_STALE], true, "PrefixCacheKeyedByName",
+               "other weights were loaded under this name before, and these engines key their prefix cache by it: %s; a restart "
+               "of the pod clears it",
+               buffer_text(&tally->stale));
+    }
 }
 
 static void judge_resources(const struct plan_input *input, struct verdict *verdict) {
     const char *name = input->adapter->name;
-    if (publish_is_foreign(input, input->service)) {
+    if (input->seen.is_service_foreign) {
         decide(verdict, false, "ServiceCreateError", "Service %s/%s exists and does not belong to this ModelAdapter",
                input->adapter->namespace, name);
-    } else if (publish_is_foreign(input, input->slice)) {
+    } else if (input->seen.is_slice_foreign) {
         decide(verdict, false, "EndpointSliceCreateError", "EndpointSlice %s/%s exists and does not belong to this ModelAdapter",
                input->adapter->namespace, name);
     } else if (input->write_failure != NULL) {
-        decide(verdict, false, input->service == NULL ? "ServiceCreateError" : "EndpointSliceCreateError", "%s",
+        decide(verdict, false, !input->seen.has_service ? "ServiceCreateError" : "EndpointSliceCreateError", "%s",
                input->write_failure);
-    } else if (input->service == NULL || input->slice == NULL) {
-        decide(verdict, false, "Pending", "the %s is created once %s", input->service == NULL ? "Service" : "EndpointSlice",
-               input->service == NULL ? "a pod is chosen" : "the adapter has answered on a pod");
+    } else if (!input->seen.has_service || !input->seen.has_slice) {
+        decide(verdict, false, "Pending", "the %s is created once %s", !input->seen.has_service ? "Service" : "EndpointSlice",
+               !input->seen.has_service ? "a pod is chosen" : "the adapter has answered on a pod");
     } else {
         decide(verdict, true, "ResourceCreated", "Service and EndpointSlice %s/%s are up to date", input->adapter->namespace, name);
     }
@@ -256,7 +287,7 @@ static void judge_ready(const struct plan_input *input, const struct tally *tall
 
 static const char *phase_of(const struct plan_input *input, const struct tally *tally, const struct verdict *verdicts) {
     if (input->adapter->is_deleting) {
-        return json_string_at(input->object, "status.phase", "Pending");
+        return input->seen.phase[0] != '\0' ? input->seen.phase : "Pending";
     }
     if (input->invalid != NULL) {
         return "Failed";
@@ -332,9 +363,8 @@ static json_t *render_instances(const struct plan_input *input, const struct pla
     return instances;
 }
 
-static json_t *render(const struct plan_input *input, const struct plan *plan, const struct tally *tally,
+static json_t *render(const struct plan_input *input, const json_t *old, const struct plan *plan, const struct tally *tally,
                       const struct verdict *verdicts) {
-    const json_t *old = json_at(input->object, "status");
     int replicas = input->adapter->replicas;
     json_t *conditions = json_array();
     for (int i = 0; i < CONDITION_COUNT; i++) {
@@ -343,13 +373,13 @@ static json_t *render(const struct plan_input *input, const struct plan *plan, c
             json_array_append_new(conditions, render_condition(input, before, condition_types[i], &verdicts[i]));
         }
     }
-    return json_pack("{s:s, s:I, s:i, s:i, s:i, s:o, s:o, s:o}", "phase", phase_of(input, tally, verdicts), "observedGeneration",
-                     (json_int_t)input->adapter->generation, "candidates", tally->candidates, "desiredReplicas",
-                     replicas >= 0 ? replicas : tally->candidates, "readyReplicas", tally->serving, "conditions", conditions,
-                     "instances", render_instances(input, plan), "loads", render_loads(input, plan));
+    return json_pack("{s:s, s:I, s:s, s:i, s:i, s:i, s:o, s:o, s:o}", "phase", phase_of(input, tally, verdicts),
+                     "observedGeneration", (json_int_t)input->adapter->generation, "revision", input->revision, "candidates",
+                     input->ready, "desiredReplicas", replicas >= 0 ? replicas : input->ready, "readyReplicas", tally->serving,
+                     "conditions", conditions, "instances", render_instances(input, plan), "loads", render_loads(input, plan));
 }
 
-static json_t *difference(const json_t *old, const json_t *new) {
+static json_t *difference(const json_t *old, const json_t *new, int replicas) {
     json_t *patch = json_object();
     const char *key = NULL;
     json_t *value = NULL;
@@ -357,6 +387,10 @@ static json_t *difference(const json_t *old, const json_t *new) {
         if (!json_equal(json_object_get(old, key), value)) {
             json_object_set(patch, key, value);
         }
+    }
+    /* With a number of replicas, pods that come and go elsewhere are no news of this adapter. */
+    if (replicas >= 0 && json_object_size(patch) == 1 && json_object_get(old, "candidates") != NULL) {
+        json_object_del(patch, "candidates");
     }
     return patch;
 }
@@ -424,43 +458,61 @@ static void tell(const struct plan_input *input, const json_t *old, const json_t
     }
 }
 
-/* Whether the change is one that somebody waits for. */
-static bool is_urgent(const struct plan_input *input, const json_t *old, const json_t *new) {
-    const json_t *before = condition_in(old, "Ready"), *after = condition_in(new, "Ready");
-    return before == NULL || strcmp(json_string_at(before, "status", ""), json_string_at(after, "status", "")) != 0 ||
-           strcmp(json_string_at(before, "reason", ""), json_string_at(after, "reason", "")) != 0 ||
-           json_int_at(old, "observedGeneration", 0) != input->adapter->generation;
-}
+/* ---- the parts ---- */
 
-void plan_status(const struct plan_input *input, struct plan *plan) {
-    struct tally tally = {0};
-    struct verdict verdicts[CONDITION_COUNT] = {0};
-    take_tally(input, plan, &tally);
+static void judge(const struct plan_input *input, const struct plan *plan, struct tally *tally, struct verdict *verdicts) {
+    take_tally(input, plan, tally);
     decide(&verdicts[INITIALIZED], input->invalid == NULL, input->invalid == NULL ? "Initialized" : "ValidationFailed", "%s",
            input->invalid == NULL ? "the object is valid and has its finalizer" : input->invalid);
-    judge_pods(input, &tally, verdicts);
+    judge_pods(input, tally, verdicts);
     judge_resources(input, &verdicts[RESOURCE_CREATED]);
-    judge_ready(input, &tally, verdicts);
-    const json_t *old = json_at(input->object, "status");
-    cleanup_json json_t *status = render(input, plan, &tally, verdicts);
-    cleanup_json json_t *patch = difference(old, status);
-    if (json_object_size(patch) > 0 && (input->writes_running & WRITE_STATUS) == 0) {
-        int64_t gap_ms = verdicts[READY].is_true ? WRITE_GAP_READY_MS : WRITE_GAP_MS;
-        int64_t due_ms =
-            is_urgent(input, old, status) || input->status_written_ms == 0 ? input->now_ms : input->status_written_ms + gap_ms;
-        due_ms = due_ms > input->write_after_ms ? due_ms : input->write_after_ms;
-        if (due_ms > input->now_ms) {
-            plan_look_again(plan, due_ms);
-        } else {
-            plan->status = json_pack("{s:O}", "status", patch);
-            tell(input, old, status, &tally, verdicts, plan);
-        }
-    }
-    const struct buffer *texts[] = {&tally.pods, &tally.not_ready, &tally.causes, &tally.no_effect};
+    judge_ready(input, tally, verdicts);
+}
+
+static void release(struct tally *tally, struct verdict *verdicts) {
+    struct buffer *texts[] = {&tally->pods, &tally->not_ready, &tally->full, &tally->causes, &tally->no_effect, &tally->stale};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-        buffer_release((struct buffer *)texts[i]);
+        buffer_release(texts[i]);
     }
     for (int i = 0; i < CONDITION_COUNT; i++) {
         buffer_release(&verdicts[i].message);
     }
+}
+
+/* Whether the change is one that somebody waits for. */
+static bool is_urgent(const struct plan_input *input, const struct verdict *ready) {
+    const struct plan_seen *seen = &input->seen;
+    return strcmp(seen->ready_status, ready->is_true ? "True" : "False") != 0 || strcmp(seen->ready_reason, ready->reason) != 0 ||
+           seen->observed_generation != input->adapter->generation;
+}
+
+void plan_status_decide(const struct plan_input *input, struct plan *plan) {
+    struct tally tally = {0};
+    struct verdict verdicts[CONDITION_COUNT] = {0};
+    judge(input, plan, &tally, verdicts);
+    if ((input->writes_running & WRITE_STATUS) == 0) {
+        int64_t gap_ms = verdicts[READY].is_true ? WRITE_GAP_READY_MS : WRITE_GAP_MS;
+        bool is_now = is_urgent(input, &verdicts[READY]) || input->status_written_ms == 0;
+        int64_t due_ms = is_now ? input->now_ms : input->status_written_ms + gap_ms;
+        due_ms = due_ms > input->write_after_ms ? due_ms : input->write_after_ms;
+        if (due_ms > input->now_ms) {
+            plan_look_again(plan, due_ms);
+        } else {
+            plan->due |= WRITE_STATUS;
+        }
+    }
+    release(&tally, verdicts);
+}
+
+void plan_status_words(const struct plan_input *input, const json_t *old, struct plan *plan) {
+    struct tally tally = {0};
+    struct verdict verdicts[CONDITION_COUNT] = {0};
+    judge(input, plan, &tally, verdicts);
+    cleanup_json json_t *status = render(input, old, plan, &tally, verdicts);
+    cleanup_json json_t *patch = difference(old, status, input->adapter->replicas);
+    if (json_object_size(patch) > 0) {
+        plan->status = json_pack("{s:O}", "status", patch);
+        tell(input, old, status, &tally, verdicts, plan);
+    }
+    release(&tally, verdicts);
 }

@@ -1,16 +1,12 @@
 #include "controller/world.h"
 
-#include "adapter/names.h"
 #include "base/clock.h"
+#include "controller/objects.h"
 #include "controller/publish.h"
+#include "controller/secrets.h"
 
+#include <stdio.h>
 #include <string.h>
-
-#define DRAIN_MS 1000
-#define GIVE_UP_MS 30000
-/* A pod that is Ready and does not answer keeps its endpoints for a moment: the sidecar alone may be restarting. */
-#define UNREACHABLE_MS 10000
-#define UNREACHABLE_FAILURES 3
 
 char *world_key(const json_t *object) {
     return xasprintf("%s/%s", kube_namespace(object), kube_name(object));
@@ -24,6 +20,11 @@ struct pod *world_pod(struct controller *controller, const char *key) {
     return map_get(&controller->pods, key);
 }
 
+static struct pod *pod_in(struct controller *controller, const char *namespace, const char *name) {
+    cleanup_free char *key = xasprintf("%s/%s", namespace, name);
+    return world_pod(controller, key);
+}
+
 bool world_uses_sidecar(const struct controller *controller, const struct pod *pod) {
     return controller->options->enable_sidecar && pod->facts.has_sidecar;
 }
@@ -32,77 +33,161 @@ enum dialect world_dialect(const struct controller *controller, const struct pod
     return world_uses_sidecar(controller, pod) ? DIALECT_SIDECAR : pod->facts.engine;
 }
 
-/* ---- adapters ---- */
-
-static bool may_hold(const struct hold *hold) {
-    return hold->state == HOLD_LOADED || hold->state == HOLD_MAYBE;
-}
-
-static bool is_counted(const struct hold *hold) {
-    return hold->is_wanted || may_hold(hold);
-}
-
-static void remove_hold(struct controller *controller, struct adapter *adapter, const char *pod_key) {
-    struct hold *hold = map_remove(&adapter->holds, pod_key);
-    struct pod *pod = world_pod(controller, pod_key);
-    if (hold != NULL && pod != NULL) {
-        pod->adapters -= hold->is_counted;
+const char *world_api_key(const struct controller *controller, const struct adapter *adapter) {
+    const struct model_adapter *spec = &adapter->spec;
+    const char *key = spec->api_key;
+    if (spec->api_key_secret_name[0] != '\0') {
+        const json_t *values = secrets_peek(controller->secrets, spec->namespace, spec->api_key_secret_name);
+        key = json_string_value(json_object_get(values, spec->api_key_secret_key));
     }
-    hold_free(hold);
+    return key != NULL && key[0] != '\0' ? key : NULL;
 }
 
-static enum hold_effect recall_effect(const json_t *object) {
-    const json_t *conditions = json_at(object, "status.conditions");
-    for (size_t i = 0; i < json_array_size(conditions); i++) {
-        const json_t *condition = json_array_get(conditions, i);
-        if (strcmp(json_string_at(condition, "type", ""), "NoEffect") == 0) {
-            return strcmp(json_string_at(condition, "status", ""), "True") == 0 ? EFFECT_NONE : EFFECT_SEEN;
+/* ---- bindings ---- */
+
+/* Index of the first binding whose pod is not before `name`. */
+static size_t find_binding(const struct adapter *adapter, const char *name) {
+    size_t low = 0, high = adapter->binding_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (strcmp(adapter->bindings[middle]->pod->facts.name, name) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
         }
     }
-    return EFFECT_UNKNOWN;
+    return low;
+}
+
+struct binding *world_binding(const struct adapter *adapter, const struct pod *pod) {
+    size_t at = find_binding(adapter, pod->facts.name);
+    bool is_it = at < adapter->binding_count && adapter->bindings[at]->pod == pod;
+    return is_it ? adapter->bindings[at] : NULL;
+}
+
+struct binding *world_bind(struct adapter *adapter, struct pod *pod) {
+    struct binding *binding = world_binding(adapter, pod);
+    if (binding != NULL) {
+        return binding;
+    }
+    size_t at = find_binding(adapter, pod->facts.name);
+    if (adapter->binding_count == adapter->binding_room) {
+        adapter->binding_room = adapter->binding_room > 0 ? 2 * adapter->binding_room : 2;
+        adapter->bindings = xrealloc(adapter->bindings, adapter->binding_room * sizeof(struct binding *));
+    }
+    binding = xcalloc(1, sizeof(*binding));
+    *binding = (struct binding){.adapter = adapter, .pod = pod, .hold = hold_new()};
+    memmove(&adapter->bindings[at + 1], &adapter->bindings[at], (adapter->binding_count - at) * sizeof(struct binding *));
+    adapter->bindings[at] = binding;
+    adapter->binding_count++;
+    LIST_INSERT_HEAD(&pod->bindings, binding, in_pod);
+    return binding;
+}
+
+static void unbind(struct binding *binding) {
+    struct adapter *adapter = binding->adapter;
+    struct pod *pod = binding->pod;
+    size_t at = find_binding(adapter, pod->facts.name);
+    adapter->binding_count--;
+    memmove(&adapter->bindings[at], &adapter->bindings[at + 1], (adapter->binding_count - at) * sizeof(struct binding *));
+    LIST_REMOVE(binding, in_pod);
+    if (binding->is_waiting) {
+        TAILQ_REMOVE(&pod->waiting, binding, in_waiting);
+    }
+    pod->adapters -= binding->is_counted;
+    hold_free(binding->hold);
+    free(binding);
+}
+
+void world_unbind_blank(struct binding *binding) {
+    if (!binding->is_published && hold_is_blank(binding->hold)) {
+        unbind(binding);
+    }
+}
+
+/* ---- adapters ---- */
+
+static const json_t *condition_in(const json_t *status, const char *type) {
+    const json_t *conditions = json_at(status, "conditions");
+    for (size_t i = 0; i < json_array_size(conditions); i++) {
+        const json_t *condition = json_array_get(conditions, i);
+        if (strcmp(json_string_at(condition, "type", ""), type) == 0) {
+            return condition;
+        }
+    }
+    return NULL;
+}
+
+static enum hold_effect recall_effect(const json_t *status) {
+    const char *seen = json_string_at(condition_in(status, "NoEffect"), "status", "");
+    return strcmp(seen, "True") == 0 ? EFFECT_NONE : seen[0] != '\0' ? EFFECT_SEEN : EFFECT_UNKNOWN;
 }
 
 /* What an earlier run of the controller wrote down, to be confirmed by the pods' lists. */
-static void recall_loads(struct adapter *adapter) {
-    const json_t *loads = json_at(adapter->object, "status.loads");
-    enum hold_effect effect = recall_effect(adapter->object);
+static void recall_loads(struct controller *controller, struct adapter *adapter, const json_t *status) {
+    const json_t *loads = json_at(status, "loads");
+    enum hold_effect effect = recall_effect(status);
     for (size_t i = 0; i < json_array_size(loads); i++) {
         const json_t *row = json_array_get(loads, i);
-        const char *pod = json_string_at(row, "pod", "");
-        const char *revision = json_string_at(row, "revision", "");
-        if (pod[0] != '\0' && revision[0] != '\0') {
-            cleanup_free char *key = xasprintf("%s/%s", adapter->spec.namespace, pod);
-            struct hold *hold = hold_new();
-            hold_recall(hold, revision, strcmp(json_string_at(row, "state", ""), "Ready") == 0, json_int_at(row, "loadMillis", -1),
-                        effect);
-            hold_free(map_set(&adapter->holds, key, hold));
+        struct pod *pod = pod_in(controller, adapter->spec.namespace, json_string_at(row, "pod", ""));
+        struct hold_record record = {.revision = json_string_at(row, "revision", ""),
+                                     .was_serving = strcmp(json_string_at(row, "state", ""), "Ready") == 0,
+                                     .is_in_place = strcmp(json_string_at(row, "reason", ""), HOLD_REASON_IN_PLACE) == 0,
+                                     .load_ms = json_int_at(row, "loadMillis", -1),
+                                     .effect = effect};
+        if (pod != NULL && record.revision[0] != '\0') {
+            hold_recall(world_bind(adapter, pod)->hold, &record);
         }
     }
 }
 
-static void forgive_holds(struct adapter *adapter) {
-    struct map_entry *entry = NULL;
-    for (size_t at = 0; (entry = map_next(&adapter->holds, &at)) != NULL;) {
-        hold_forgive(entry->value);
-    }
+static void read_status(struct adapter *adapter, const json_t *status) {
+    const json_t *ready = condition_in(status, "Ready");
+    snprintf(adapter->seen.phase, sizeof(adapter->seen.phase), "%s", json_string_at(status, "phase", ""));
+    snprintf(adapter->seen.ready_status, sizeof(adapter->seen.ready_status), "%s", json_string_at(ready, "status", ""));
+    snprintf(adapter->seen.ready_reason, sizeof(adapter->seen.ready_reason), "%s", json_string_at(ready, "reason", ""));
+    adapter->seen.observed_generation = json_int_at(status, "observedGeneration", 0);
 }
 
-static void read_adapter(struct adapter *adapter, json_t *object) {
+static void read_adapter(struct controller *controller, struct adapter *adapter, json_t *object) {
     int64_t generation = adapter->spec.generation;
     bool is_new = adapter->object == NULL;
+    cleanup_json json_t *status = objects_unpack(object);
     model_adapter_release(&adapter->spec);
     json_incref(object);
     json_decref(adapter->object);
     adapter->object = object;
     adapter->is_valid = model_adapter_read(object, &adapter->spec, &adapter->invalid) == 0;
     model_adapter_revision(&adapter->spec, adapter->revision);
+    read_status(adapter, status);
+    if (is_new || generation != adapter->spec.generation) {
+        if (adapter->is_valid) {
+            selection_join(controller, adapter);
+        } else {
+            selection_leave(controller, adapter);
+        }
+    } else {
+        selector_free(take_pointer(adapter->spec.selector)); /* the selection has its own */
+    }
     if (adapter->spec.is_deleting && adapter->deleting_since_ms == 0) {
         adapter->deleting_since_ms = clock_now_ms();
+        selection_seek(adapter, true); /* whatever pod has it gives it back */
     }
     if (is_new) {
-        recall_loads(adapter);
+        recall_loads(controller, adapter, status);
     } else if (generation != adapter->spec.generation) {
-        forgive_holds(adapter);
+        for (size_t i = 0; i < adapter->binding_count; i++) {
+            hold_forgive(adapter->bindings[i]->hold);
+        }
+    }
+}
+
+/* Slices that were there before the adapter was known; a gap ends the search. */
+static void find_slices(struct controller *controller, struct adapter *adapter) {
+    adapter->has_stale_slices = true;
+    adapter->slice_count = 1;
+    while (adapter->slice_count < PLAN_SLICES_MAX && world_slice(controller, adapter, adapter->slice_count) != NULL) {
+        adapter->slice_count++;
     }
 }
 
@@ -118,13 +203,17 @@ struct adapter *world_refresh_adapter(struct controller *controller, const char 
     if (object == NULL) {
         return NULL;
     }
-    if (adapter == NULL) {
+    bool is_new = adapter == NULL;
+    if (is_new) {
         adapter = xcalloc(1, sizeof(*adapter));
         adapter->key = xstrdup(key);
         map_set(&controller->adapters, key, adapter);
     }
     if (adapter->object != object) {
-        read_adapter(adapter, object);
+        read_adapter(controller, adapter, object);
+    }
+    if (is_new) {
+        find_slices(controller, adapter);
     }
     return adapter;
 }
@@ -132,71 +221,151 @@ struct adapter *world_refresh_adapter(struct controller *controller, const char 
 void world_remove_adapter(struct controller *controller, struct adapter *adapter) {
     write_cancel(controller, adapter);
     map_remove(&controller->adapters, adapter->key);
-    struct map_entry *entry = NULL;
-    for (size_t at = 0; (entry = map_next(&adapter->holds, &at)) != NULL;) {
-        cleanup_free char *key = xstrdup(entry->key);
-        remove_hold(controller, adapter, key);
+    while (adapter->binding_count > 0) {
+        unbind(adapter->bindings[adapter->binding_count - 1]);
     }
-    map_release(&adapter->holds);
+    selection_leave(controller, adapter);
     model_adapter_release(&adapter->spec);
     json_decref(adapter->object);
+    free(adapter->bindings);
     free(adapter->write_failure);
     free(adapter->key);
     free(adapter);
 }
 
-struct hold *world_hold(struct adapter *adapter, const struct pod *pod) {
-    return map_get(&adapter->holds, pod->key);
+/* ---- Service and slices ---- */
+
+json_t *world_service(const struct controller *controller, const struct adapter *adapter) {
+    return watch_cache_get(controller->services_cache, adapter->spec.namespace, adapter->spec.name);
 }
 
-bool world_concerns(const struct adapter *adapter, const struct pod *pod) {
-    if (strcmp(adapter->spec.namespace, pod->facts.namespace) != 0) {
-        return false;
+json_t *world_slice(const struct controller *controller, const struct adapter *adapter, size_t index) {
+    cleanup_free char *name = publish_slice_name(adapter->spec.name, index);
+    return watch_cache_get(controller->slices_cache, adapter->spec.namespace, name);
+}
+
+struct adapter *world_note_resource(struct controller *controller, const json_t *object, bool is_slice) {
+    size_t index = 0;
+    cleanup_free char *name = is_slice ? publish_parse_slice_name(kube_name(object), &index) : xstrdup(kube_name(object));
+    if (name == NULL) {
+        return NULL;
     }
-    return map_get(&adapter->holds, pod->key) != NULL ||
-           (adapter->is_valid && selector_matches(adapter->spec.selector, pod->facts.labels));
+    cleanup_free char *key = xasprintf("%s/%s", kube_namespace(object), name);
+    struct adapter *adapter = world_adapter(controller, key);
+    if (adapter == NULL) {
+        return NULL;
+    }
+    adapter->digest = 0;
+    if (is_slice) {
+        adapter->has_stale_slices = true;
+        adapter->slice_count = adapter->slice_count > index ? adapter->slice_count : index + 1;
+    }
+    return adapter;
 }
 
-void world_wake_concerned(struct controller *controller, const struct pod *pod) {
-    struct map_entry *entry = NULL;
-    for (size_t at = 0; (entry = map_next(&controller->adapters, &at)) != NULL;) {
-        if (world_concerns(entry->value, pod)) {
-            controller_wake(controller, entry->key, 0);
-        }
+void world_objects_take(const struct controller *controller, const struct adapter *adapter, unsigned due,
+                        struct plan_objects *ret_objects) {
+    *ret_objects = (struct plan_objects){0};
+    if ((due & WRITE_SERVICE) != 0) {
+        ret_objects->service = objects_unpack(world_service(controller, adapter));
+    }
+    for (size_t i = 0; (due & WRITE_SLICE) != 0 && i < adapter->slice_count; i++) {
+        ret_objects->slices[i] = objects_unpack(world_slice(controller, adapter, i));
+    }
+    if ((due & WRITE_STATUS) != 0) {
+        ret_objects->status = objects_unpack(adapter->object);
+    }
+}
+
+void world_objects_release(struct plan_objects *objects) {
+    json_decref((json_t *)objects->service);
+    json_decref((json_t *)objects->status);
+    for (size_t i = 0; i < PLAN_SLICES_MAX; i++) {
+        json_decref((json_t *)objects->slices[i]);
     }
 }
 
 /* ---- pods ---- */
 
+void world_wake_concerned(struct controller *controller, const struct pod *pod) {
+    struct binding *binding = NULL;
+    LIST_FOREACH(binding, &pod->bindings, in_pod) {
+        controller_wake(controller, binding->adapter->key, 0);
+    }
+    for (size_t i = 0; i < pod->selection_count; i++) {
+        struct adapter *adapter = NULL;
+        LIST_FOREACH(adapter, &pod->selections[i]->seeking, in_seeking) {
+            controller_wake(controller, adapter->key, 0);
+        }
+    }
+}
+
+bool world_is_polled(const struct pod *pod) {
+    return pod->selection_count > 0 || !LIST_EMPTY(&pod->bindings);
+}
+
 static void forget_list(struct pod *pod) {
     map_release(&pod->listed);
     pod->listed = MAP_INIT;
     dialect_models_release(&pod->models);
+    pod->list_digest = 0;
     pod->is_observed = false;
+}
+
+static struct pod *make_pod(struct controller *controller, const char *key) {
+    struct pod *pod = xcalloc(1, sizeof(*pod));
+    pod->controller = controller;
+    pod->key = xstrdup(key);
+    pod->start = xstrdup("");
+    LIST_INIT(&pod->bindings);
+    LIST_INIT(&pod->operations);
+    TAILQ_INIT(&pod->waiting);
+    map_set(&controller->pods, pod->key, pod);
+    return pod;
+}
+
+static bool is_same_view(const struct pod_facts *a, const struct pod_facts *b) {
+    return a->is_ready == b->is_ready && a->is_gone == b->is_gone && strcmp(a->ip, b->ip) == 0 &&
+           strcmp(a->second_ip, b->second_ip) == 0 && strcmp(a->uid, b->uid) == 0 && strcmp(a->node, b->node) == 0 &&
+           json_equal((json_t *)a->labels, (json_t *)b->labels);
+}
+
+/* It was meant for an engine that is no more. */
+static void forget_engine(struct pod *pod) {
+    forget_list(pod);
+    free(take_pointer(pod->failure));
+    act_release_base_proof(take_pointer(pod->base_proof));
+    pod->failures = 0;
+    act_release(pod);
 }
 
 struct pod *world_update_pod(struct controller *controller, json_t *object) {
     cleanup_free char *key = world_key(object);
     struct pod *pod = world_pod(controller, key);
-    if (pod == NULL) {
-        pod = xcalloc(1, sizeof(*pod));
-        pod->controller = controller;
-        pod->key = take_pointer(key);
-        map_set(&controller->pods, pod->key, pod);
+    bool is_new = pod == NULL;
+    if (is_new) {
+        pod = make_pod(controller, key);
+    } else if (!json_equal((json_t *)pod->facts.labels, json_at(object, "metadata.labels"))) {
+        world_wake_concerned(controller, pod); /* those that matched the old labels */
     }
-    json_incref(object);
-    json_decref(pod->object);
-    pod->object = object;
+    cleanup_json json_t *old_object = pod->object;
+    struct pod_facts old_facts = pod->facts;
+    pod->object = json_incref(object);
     pod_facts_read(object, &pod->facts);
     char *start = pod_facts_start(object);
-    if (pod->start == NULL || strcmp(pod->start, start) != 0) {
-        forget_list(pod);
-        free(take_pointer(pod->failure));
-        pod->failures = 0;
-        act_release(pod); /* it was meant for an engine that is no more */
-    }
+    bool is_other_start = strcmp(pod->start, start) != 0;
     free(pod->start);
     pod->start = start;
+    if (is_other_start) {
+        forget_engine(pod);
+    }
+    if (is_new || is_other_start || !is_same_view(&old_facts, &pod->facts)) { /* heartbeats wake nobody */
+        selection_update_pod(controller, pod, false);
+        if (pod->facts.is_ready) {
+            observe_soon(pod, 0);
+        }
+        world_wake_concerned(controller, pod);
+    }
     return pod;
 }
 
@@ -207,17 +376,18 @@ void world_remove_pod(struct controller *controller, const char *key) {
     }
     observe_release(pod);
     act_release(pod);
-    struct map_entry *entry = NULL;
-    for (size_t at = 0; (entry = map_next(&controller->adapters, &at)) != NULL;) {
-        struct adapter *adapter = entry->value;
-        if (world_concerns(adapter, pod)) {
-            controller_wake(controller, adapter->key, 0);
-            remove_hold(controller, adapter, pod->key);
-        }
+    world_wake_concerned(controller, pod);
+    selection_update_pod(controller, pod, true);
+    while (!LIST_EMPTY(&pod->bindings)) {
+        unbind(LIST_FIRST(&pod->bindings));
+    }
+    if (pod->is_queued) {
+        TAILQ_REMOVE(&controller->waiting, pod, in_waiting);
     }
     forget_list(pod);
-    map_release(&pod->waiting);
     json_decref(pod->object);
+    free(pod->selections);
+    act_release_base_proof(pod->base_proof);
     free(pod->observed_start);
     free(pod->poll_start);
     free(pod->failure);
@@ -237,125 +407,5 @@ void world_free(struct controller *controller) {
     }
     map_release(&controller->adapters);
     map_release(&controller->pods);
-}
-
-/* ---- the view ---- */
-
-static void observe_hold(struct controller *controller, struct adapter *adapter, const struct pod *pod, struct hold *hold) {
-    const struct dialect_model *model = map_get(&pod->listed, adapter->spec.name);
-    struct hold_target target = {.name = adapter->spec.name,
-                                 .artifact_url = adapter->spec.artifact_url,
-                                 .revision = adapter->revision,
-                                 .uses_sidecar = world_uses_sidecar(controller, pod)};
-    struct hold_listing listing = {.is_listed = model != NULL,
-                                   .root = model != NULL ? model->root : "",
-                                   .is_base = model != NULL && model->parent == NULL,
-                                   .asked_ms = pod->asked_ms,
-                                   .start = pod->observed_start};
-    hold_observe(hold, &target, &listing);
-    bool is_listed_by_engine = hold->state == HOLD_LOADED && hold->root != NULL && !hold->is_proved;
-    if (controller->options->proof == PROOF_LIST && is_listed_by_engine && strcmp(hold->revision, adapter->revision) == 0) {
-        hold_note_proof(hold, EFFECT_UNKNOWN);
-    }
-}
-
-static bool is_unreachable(const struct pod *pod, int64_t now_ms) {
-    return pod->failures >= UNREACHABLE_FAILURES && now_ms - pod->failing_since_ms >= UNREACHABLE_MS;
-}
-
-static void view_pod(struct controller *controller, struct adapter *adapter, struct pod *pod, struct world_view *view) {
-    int64_t now_ms = view->input.now_ms;
-    struct hold *hold = world_hold(adapter, pod);
-    if (hold == NULL) {
-        hold = hold_new();
-        map_set(&adapter->holds, pod->key, hold);
-    }
-    hold_meet(hold, pod->start);
-    if (pod->is_observed) {
-        observe_hold(controller, adapter, pod, hold);
-    }
-    bool is_published = publish_has_pod(view->input.slice, pod->facts.uid, pod->facts.ip);
-    hold->unpublished_ms = is_published ? 0 : hold->unpublished_ms != 0 ? hold->unpublished_ms : now_ms;
-    pod->adapters += is_counted(hold) - hold->is_counted;
-    hold->is_counted = is_counted(hold);
-    view->views[view->input.pod_count] = (struct plan_pod){
-        .name = pod->facts.name,
-        .uid = pod->facts.uid,
-        .ip = pod->facts.ip,
-        .node = pod->facts.node,
-        .start = pod->start,
-        .engine_port = pod->facts.engine_port,
-        .matches = adapter->is_valid && selector_matches(adapter->spec.selector, pod->facts.labels),
-        .is_ready = pod->facts.is_ready,
-        .is_gone = pod->facts.is_gone,
-        .is_observed = pod->is_observed,
-        .is_unreachable = is_unreachable(pod, now_ms),
-        .observe_failure = pod->failure,
-        .is_busy = pod->operation_count >= POD_OPERATIONS_MAX,
-        .adapters = pod->adapters - hold->is_counted,
-        .is_published = is_published,
-        .hold = hold,
-    };
-    view->pods[view->input.pod_count++] = pod;
-}
-
-/* Holds recalled for pods that do not exist any more. */
-static void drop_orphans(struct controller *controller, struct adapter *adapter) {
-    struct map_entry *entry = NULL;
-    for (size_t at = 0; (entry = map_next(&adapter->holds, &at)) != NULL;) {
-        if (world_pod(controller, entry->key) == NULL) {
-            hold_free(map_remove(&adapter->holds, entry->key));
-        }
-    }
-}
-
-static int compare_pods(const void *a, const void *b) {
-    return strcmp((*(struct pod *const *)a)->key, (*(struct pod *const *)b)->key);
-}
-
-void world_view_take(struct controller *controller, struct adapter *adapter, struct world_view *ret_view) {
-    const struct controller_options *options = controller->options;
-    const struct model_adapter *spec = &adapter->spec;
-    *ret_view = (struct world_view){
-        .views = xcalloc(controller->pods.count + 1, sizeof(*ret_view->views)),
-        .pods = xcalloc(controller->pods.count + 1, sizeof(*ret_view->pods)),
-        .input = {.object = adapter->object,
-                  .adapter = spec,
-                  .invalid = adapter->is_valid ? NULL : adapter->invalid.message,
-                  .service = watch_cache_get(controller->services_cache, spec->namespace, spec->name),
-                  .slice = watch_cache_get(controller->slices_cache, spec->namespace, spec->name),
-                  .proof = options->proof,
-                  .policy = options->policy,
-                  .writes_running = adapter->writes_running,
-                  .write_failure = adapter->write_failure,
-                  .write_after_ms = adapter->write_after_ms,
-                  .status_written_ms = adapter->status_written_ms,
-                  .deleting_since_ms = adapter->deleting_since_ms,
-                  .drain_ms = DRAIN_MS,
-                  .give_up_ms = GIVE_UP_MS,
-                  .now_ms = clock_now_ms(),
-                  .wall_ms = clock_wall_ms()},
-    };
-    memcpy(ret_view->input.revision, adapter->revision, REVISION_BYTES);
-    drop_orphans(controller, adapter);
-    struct pod **concerned = xcalloc(controller->pods.count + 1, sizeof(struct pod *));
-    size_t count = 0;
-    struct map_entry *entry = NULL;
-    for (size_t at = 0; (entry = map_next(&controller->pods, &at)) != NULL;) {
-        if (world_concerns(adapter, entry->value)) {
-            concerned[count++] = entry->value;
-        }
-    }
-    /* By name: endpoints and instances are listed in this order, and another life of the controller must find it the same. */
-    qsort(concerned, count, sizeof(struct pod *), compare_pods);
-    for (size_t i = 0; i < count; i++) {
-        view_pod(controller, adapter, concerned[i], ret_view);
-    }
-    free(concerned);
-    ret_view->input.pods = ret_view->views;
-}
-
-void world_view_release(struct world_view *view) {
-    free(view->views);
-    free(view->pods);
+    map_release(&controller->selections);
 }

@@ -1,4 +1,10 @@
-/* What the controller knows: a record for each ModelAdapter and each Pod, and the holds between them. One thread. */
+/* What the controller knows: a record for each ModelAdapter and each Pod, which pods each selector matches, and what each pod holds
+ * of each adapter. One thread.
+ *
+ *   adapter --- selection (shared by all that select the same) --- pods that match
+ *      \--- binding (only where something is held, wanted or remembered) --- pod
+ *
+ * So a change of a pod touches the adapters bound to it and those of its selections that look for pods, not all. */
 #ifndef DAVIT_CONTROLLER_WORLD_H
 #define DAVIT_CONTROLLER_WORLD_H
 
@@ -13,11 +19,40 @@
 
 #include <sys/queue.h>
 
-#define CALLS_MAX 256        /* to pods, at once */
+#define POLLS_MAX 256        /* at once */
+#define OPERATIONS_MAX 512   /* on engines, at once */
 #define POD_OPERATIONS_MAX 4 /* of one pod, at once: a busy engine answers four proofs as soon as one */
 
-struct operation; /* act.c */
-struct write;     /* write.c */
+struct operation;  /* act.c */
+struct base_proof; /* act.c */
+struct write;      /* write.c */
+struct secrets;    /* secrets.c */
+struct adapter;
+struct pod;
+
+/* What a pod holds of an adapter. */
+struct binding {
+    struct adapter *adapter;
+    struct pod *pod;
+    struct hold *hold;
+    bool is_published; /* the pod is in one of the adapter's slices */
+    bool is_counted;   /* among the adapters of its pod */
+    bool is_waiting;   /* for an operation of the pod to end */
+    LIST_ENTRY(binding) in_pod;
+    TAILQ_ENTRY(binding) in_waiting;
+};
+
+/* The pods that a selector matches. */
+struct selection {
+    char *key; /* namespace, line feed, selector as JSON */
+    char *namespace;
+    struct selector *selector;
+    struct pod **pods; /* by name */
+    size_t pod_count, pod_room;
+    size_t ready_count;
+    int adapter_count;
+    LIST_HEAD(adapter_list, adapter) seeking; /* adapters that any change of the pods concerns */
+};
 
 struct pod {
     struct controller *controller;
@@ -25,45 +60,69 @@ struct pod {
     json_t *object;
     struct pod_facts facts;
     char *start;
+    struct selection **selections; /* those that match it */
+    size_t selection_count, selection_room;
+    bool is_counted_ready; /* in its selections */
+    LIST_HEAD(binding_list, binding) bindings;
     int adapters; /* held or promised */
     /* what was seen */
     struct map listed; /* id -> struct dialect_model, rows of `models` */
     struct dialect_models models;
+    uint64_t list_digest; /* of what was listed; 0 = nothing yet */
     bool is_observed;
     char *observed_start;
     int64_t asked_ms;
     char *failure; /* of the last poll; NULL = it went well */
     int failures;  /* in a row */
     int64_t failing_since_ms;
-    int key_turn; /* which of the adapters' keys is tried */
+    int key_turn;                  /* which of the adapters' keys is tried */
+    bool is_davit;                 /* its engine says that it is Davit's */
+    bool has_changed;              /* something was done to it since the last list was asked for */
+    bool must_compare;             /* ... and since the one before the list that is being read */
+    struct base_proof *base_proof; /* act.c */
     /* what runs */
     struct transfer *poll;
     int64_t poll_started_ms;
     char *poll_start;
     struct timer poll_timer;
-    bool is_awaited;   /* an adapter waits for the next list */
-    bool is_answering; /* ... and the poll that runs was asked for after that */
+    struct secret_wait *key_wait; /* the poll waits for a key */
+    bool is_awaited;              /* an adapter waits for the next list */
+    bool is_answering;            /* ... and the poll that runs was asked for after that */
     LIST_HEAD(operation_list, operation) operations;
     int operation_count;
-    struct map waiting; /* keys of adapters that want the pod */
+    TAILQ_HEAD(waiting_list, binding) waiting; /* bindings that have something to do here */
+    bool is_queued;                            /* in controller->waiting */
+    TAILQ_ENTRY(pod) in_waiting;
 };
 
 struct adapter {
     char *key;
-    json_t *object;
+    json_t *object; /* as objects_reduce_adapter leaves it */
     struct model_adapter spec;
     bool is_valid;
     struct error invalid;
     char revision[REVISION_BYTES];
-    struct map holds; /* pod key -> struct hold */
+    struct selection *selection; /* NULL = none */
+    bool is_seeking;             /* in selection->seeking */
+    LIST_ENTRY(adapter) in_seeking;
+    struct binding **bindings; /* by pod name */
+    size_t binding_count, binding_room;
     int64_t deleting_since_ms;
-    int64_t status_written_ms;
+    int64_t status_written_ms, slice_written_ms;
+    /* Service and slices */
+    uint64_t digest;       /* plan.digest when they were last found to say all that; 0 = something changed since */
+    size_t slice_count;    /* no slice with this index or a higher one was ever seen */
+    bool has_stale_slices; /* they changed since bindings were told who is published */
     /* writes */
     unsigned writes_running; /* enum plan_write */
     struct write *writes;    /* those that run */
     int write_failures;
     int64_t write_after_ms;
     char *write_failure;
+    struct {
+        char phase[24], ready_status[8], ready_reason[64];
+        int64_t observed_generation;
+    } seen; /* of the status */
 };
 
 struct controller {
@@ -71,17 +130,23 @@ struct controller {
     struct loop *loop;
     struct kube_client *kube;
     struct transfers *transfers;
+    struct lease *lease; /* NULL = leads without contest */
     struct watch_cache *adapters_cache, *pods_cache, *services_cache, *slices_cache;
+    struct watch_cache *nodes_cache; /* for zones and other domains; may never be synced */
     struct work_queue *queue;
     struct event_recorder *events;
-    struct map adapters, pods; /* by key */
-    int calls;                 /* polls and operations that run */
-    int writes;                /* API writes that run */
+    struct secrets *secrets;
+    struct map adapters, pods, selections; /* by key */
+    TAILQ_HEAD(, pod) waiting;             /* pods with bindings that wait while all operations are taken */
+    int polls, operations;                 /* that run */
+    int writes;                            /* API writes that run */
+    bool is_started;                       /* all caches were synced once */
     bool is_stopping;
+    char nonce[17]; /* of this run */
     struct metrics *metrics;
     struct {
         struct metric *reconciles, *loads, *load_failures, *load_seconds, *unloads, *proofs, *polls, *poll_failures, *adapters,
-            *queue_depth, *writes;
+            *queue_depth, *writes, *leader;
     } count;
 };
 
@@ -92,23 +157,47 @@ struct adapter *world_adapter(struct controller *controller, const char *key); /
 struct adapter *world_refresh_adapter(struct controller *controller, const char *key);
 void world_remove_adapter(struct controller *controller, struct adapter *adapter);
 struct pod *world_pod(struct controller *controller, const char *key);
-/* Makes or updates the record. */
+/* Makes or updates the record, and wakes whom the change concerns. */
 struct pod *world_update_pod(struct controller *controller, json_t *object);
 void world_remove_pod(struct controller *controller, const char *key);
 void world_free(struct controller *controller);
 
-struct hold *world_hold(struct adapter *adapter, const struct pod *pod);   /* NULL when there is none */
-bool world_concerns(const struct adapter *adapter, const struct pod *pod); /* matched by the selector, or holding */
-/* Wakes the adapters of the pod's namespace that it concerns. */
+struct binding *world_binding(const struct adapter *adapter, const struct pod *pod); /* NULL when there is none */
+struct binding *world_bind(struct adapter *adapter, struct pod *pod);                /* made when there is none */
+/* Removes it when it says nothing. */
+void world_unbind_blank(struct binding *binding);
+/* A Service or slice has changed or gone: the adapter that it is of by its name. */
+struct adapter *world_note_resource(struct controller *controller, const json_t *object, bool is_slice); /* NULL = of none */
+/* The slice in the cache, reduced; NULL = absent. Borrowed. */
+json_t *world_slice(const struct controller *controller, const struct adapter *adapter, size_t index);
+json_t *world_service(const struct controller *controller, const struct adapter *adapter);
+/* The objects that plan_words needs for what is due. Release with world_objects_release. */
+void world_objects_take(const struct controller *controller, const struct adapter *adapter, unsigned due,
+                        struct plan_objects *ret_objects);
+void world_objects_release(struct plan_objects *objects);
+/* Wakes the adapters that a change of the pod concerns. */
 void world_wake_concerned(struct controller *controller, const struct pod *pod);
+/* The engine's key that the adapter gives: of its Secret as far as it is kept, else additionalConfig's; NULL = none. Borrowed until
+ * the loop's next turn. */
+const char *world_api_key(const struct controller *controller, const struct adapter *adapter);
+bool world_is_polled(const struct pod *pod); /* some adapter may be on it */
 bool world_uses_sidecar(const struct controller *controller, const struct pod *pod);
 enum dialect world_dialect(const struct controller *controller, const struct pod *pod);
 
-/* ---- the planner's input ---- */
+/* ---- selection.c ---- */
+/* The selection of the adapter's podSelector, joined; every pod known is matched against a new one. */
+void selection_join(struct controller *controller, struct adapter *adapter);
+void selection_leave(struct controller *controller, struct adapter *adapter);
+void selection_seek(struct adapter *adapter, bool is_seeking);
+bool selection_has(const struct pod *pod, const struct selection *selection);
+/* Matches the pod anew; after its labels or readiness changed, or before it goes (`is_gone`). */
+void selection_update_pod(struct controller *controller, struct pod *pod, bool is_gone);
+
+/* ---- view.c: the planner's input ---- */
 struct world_view {
     struct plan_input input;
     struct plan_pod *views;
-    struct pod **pods; /* as the views; NULL for a pod that is gone */
+    struct pod **pods; /* as the views */
 };
 /* Brings the adapter's holds up to date with what was seen, and shows it all. Release before the world changes. */
 void world_view_take(struct controller *controller, struct adapter *adapter, struct world_view *ret_view);
@@ -120,8 +209,9 @@ void observe_release(struct pod *pod);
 
 /* ---- act.c ---- */
 /* Starts the action on a pod that is free. */
-void act_start(struct controller *controller, struct adapter *adapter, struct pod *pod, enum hold_action kind);
+void act_start(struct controller *controller, struct binding *binding, enum hold_action kind);
 void act_release(struct pod *pod); /* cancels what runs on it */
+void act_release_base_proof(struct base_proof *proof);
 /* "http://address:port/path", of the caller's. */
 char *act_url(const struct pod *pod, int port, const char *path);
 

@@ -16,7 +16,7 @@ struct write {
     enum plan_write kind;
     bool is_create;
     bool releases;
-    struct kube_call *call;
+    struct kube_call *call; /* of several slices each has its own */
     struct write *next;
 };
 
@@ -41,8 +41,11 @@ static void unlink_write(struct write *write) {
         at = &(*at)->next;
     }
     *at = write->next;
-    write->adapter->writes_running &= ~(unsigned)write->kind;
     write->controller->writes--;
+    write->adapter->writes_running = 0;
+    for (const struct write *left = write->adapter->writes; left != NULL; left = left->next) {
+        write->adapter->writes_running |= (unsigned)left->kind;
+    }
 }
 
 static void note_failure(struct write *write, const struct error *err) {
@@ -78,13 +81,16 @@ static void on_done(void *arg, json_t *object, const struct error *err) {
         if (!write->releases) {
             watch_cache_note_write(cache_of(write), object);
         }
+        if (write->kind == WRITE_SERVICE || write->kind == WRITE_SLICE) {
+            (void)world_note_resource(write->controller, object, write->kind == WRITE_SLICE);
+        }
     }
     controller_wake(write->controller, adapter->key, 0);
     free(write);
 }
 
-static void start_write(struct controller *controller, struct adapter *adapter, enum plan_write kind, const json_t *body,
-                        bool is_create, bool releases) {
+static void start_write(struct controller *controller, struct adapter *adapter, enum plan_write kind, const char *name,
+                        const json_t *body, bool is_create, bool releases) {
     static const struct {
         enum plan_write kind;
         const struct kube_resource *resource;
@@ -112,7 +118,7 @@ static void start_write(struct controller *controller, struct adapter *adapter, 
     struct kube_request request = {.verb = is_create ? KUBE_CREATE : KUBE_PATCH_MERGE,
                                    .resource = targets[at].resource,
                                    .namespace = adapter->spec.namespace,
-                                   .name = is_create ? NULL : adapter->spec.name,
+                                   .name = is_create ? NULL : name,
                                    .subresource = targets[at].subresource,
                                    .body = body,
                                    .on_done = on_done,
@@ -121,21 +127,21 @@ static void start_write(struct controller *controller, struct adapter *adapter, 
 }
 
 void write_plan(struct controller *controller, struct adapter *adapter, const struct plan *plan) {
-    const struct model_adapter *spec = &adapter->spec;
-    bool has_service = watch_cache_get(controller->services_cache, spec->namespace, spec->name) != NULL;
-    bool has_slice = watch_cache_get(controller->slices_cache, spec->namespace, spec->name) != NULL;
+    const char *name = adapter->spec.name;
     if (plan->service != NULL) {
-        start_write(controller, adapter, WRITE_SERVICE, plan->service, !has_service, false);
+        start_write(controller, adapter, WRITE_SERVICE, name, plan->service, world_service(controller, adapter) == NULL, false);
     }
-    if (plan->slice != NULL) {
-        start_write(controller, adapter, WRITE_SLICE, plan->slice, !has_slice, false);
+    for (size_t i = 0; i < plan->slice_count; i++) {
+        const struct plan_slice *slice = &plan->slices[i];
+        adapter->slice_written_ms = clock_now_ms();
+        start_write(controller, adapter, WRITE_SLICE, slice->name, slice->body, slice->is_create, false);
     }
     if (plan->status != NULL) {
         adapter->status_written_ms = clock_now_ms();
-        start_write(controller, adapter, WRITE_STATUS, plan->status, false, false);
+        start_write(controller, adapter, WRITE_STATUS, name, plan->status, false, false);
     }
     if (plan->finalizers != NULL) {
-        start_write(controller, adapter, WRITE_FINALIZER, plan->finalizers, false, plan->releases);
+        start_write(controller, adapter, WRITE_FINALIZER, name, plan->finalizers, false, plan->releases);
     }
     for (size_t i = 0; i < plan->event_count; i++) {
         event_record(controller->events, adapter->object, plan->events[i].type, plan->events[i].reason, "%s",

@@ -78,6 +78,22 @@ static void test_start_is_the_engines(void **state) {
     }
 }
 
+/* The only slice that is written, or NULL. */
+static json_t *write_slice(const struct plan_input *input, const bool *serving, const json_t *slice) {
+    const json_t *slices[PLAN_SLICES_MAX] = {slice};
+    struct plan plan = {0};
+    publish_slices(input, serving, slices, &plan);
+    assert_in_range(plan.slice_count, 0, 1);
+    if (plan.slice_count == 0) {
+        return NULL;
+    }
+    assert_string_equal(plan.slices[0].name, "sql");
+    assert_int_equal(plan.slices[0].is_create, slice == NULL);
+    json_t *body = json_incref(plan.slices[0].body);
+    plan_release(&plan);
+    return body;
+}
+
 static void test_objects(void **state) {
     (void)state;
     json_t *object = parse("{\"apiVersion\":\"model.aibrix.ai/"
@@ -86,11 +102,25 @@ static void test_objects(void **state) {
                            "a\",\"podSelector\":{\"matchLabels\":{\"a\":\"b\"}}}}");
     struct model_adapter adapter;
     assert_int_equal(model_adapter_read(object, &adapter, NULL), 0);
-    struct plan_pod pods[] = {{.name = "p0", .uid = "u0", .ip = "10.0.0.1", .node = "n0", .engine_port = 9000, .matches = true},
-                              {.name = "p1", .uid = "u1", .ip = "10.0.0.2", .node = "", .engine_port = 9000, .matches = true}};
+    struct plan_pod pods[] = {{.name = "p0",
+                               .uid = "u0",
+                               .ip = "10.0.0.1",
+                               .second_ip = "",
+                               .node = "n0",
+                               .zone = "z0",
+                               .engine_port = 9000,
+                               .matches = true},
+                              {.name = "p1",
+                               .uid = "u1",
+                               .ip = "10.0.0.2",
+                               .second_ip = "",
+                               .node = "",
+                               .zone = "",
+                               .engine_port = 9000,
+                               .matches = true}};
     struct plan_input input = {.object = object, .adapter = &adapter, .pods = pods, .pod_count = 2};
     bool serving[] = {true, false};
-    json_t *service = publish_service(&input, serving);
+    json_t *service = publish_service(&input, serving, NULL);
     json_t *wanted = parse(
         "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"sql\",\"namespace\":\"ns\",\"labels\":{"
         "\"adapter.model.aibrix.ai/name\":\"sql\"},\"ownerReferences\":[{\"apiVersion\":\"model.aibrix.ai/v1alpha1\",\"kind\":"
@@ -99,30 +129,29 @@ static void test_objects(void **state) {
         "\"None\",\"publishNotReadyAddresses\":true,\"ports\":[{\"name\":\"http\",\"protocol\":\"TCP\",\"port\":9000,"
         "\"targetPort\":9000}]}}");
     assert_true(json_equal(service, wanted));
-    json_t *slice = publish_slice(&input, serving);
+    json_t *slice = write_slice(&input, serving, NULL);
     assert_string_equal(json_string_at(slice, "addressType", ""), "IPv4");
     assert_int_equal(json_array_size(json_at(slice, "endpoints")), 1);
     json_t *endpoint =
         parse("{\"addresses\":[\"10.0.0.1\"],\"conditions\":{\"ready\":true,\"serving\":true,\"terminating\":false},\"targetRef\":{"
-              "\"kind\":\"Pod\",\"namespace\":\"ns\",\"name\":\"p0\",\"uid\":\"u0\"},\"nodeName\":\"n0\"}");
+              "\"kind\":\"Pod\",\"namespace\":\"ns\",\"name\":\"p0\",\"uid\":\"u0\"},\"nodeName\":\"n0\",\"zone\":\"z0\"}");
     assert_true(json_equal(json_array_get(json_at(slice, "endpoints"), 0), endpoint));
     /* What is there already is not written again, whatever the API added. */
     json_object_set_new(json_at(service, "spec"), "clusterIPs", json_pack("[s]", "None"));
     json_object_set_new(json_at(slice, "metadata"), "generation", json_integer(1));
-    input.service = service;
-    input.slice = slice;
-    assert_null(publish_service(&input, serving));
-    assert_null(publish_slice(&input, serving));
+    assert_null(publish_service(&input, serving, service));
+    assert_null(write_slice(&input, serving, slice));
+    uint64_t digest = publish_digest(&input, serving);
     serving[1] = true;
-    json_t *patch = publish_slice(&input, serving);
+    assert_true(digest != publish_digest(&input, serving));
+    json_t *patch = write_slice(&input, serving, slice);
     assert_int_equal(json_array_size(json_at(patch, "endpoints")), 2);
     assert_null(json_at(patch, "ports"));
     json_decref(patch);
     assert_true(publish_has_pod(slice, "u0", "10.0.0.1"));
     assert_false(publish_has_pod(slice, "u0-replaced", "10.0.0.1"));
     json_array_clear(json_at(slice, "metadata.ownerReferences"));
-    assert_true(publish_is_foreign(&input, slice));
-    assert_null(publish_slice(&input, serving));
+    assert_true(publish_is_foreign(object, slice));
     json_decref(endpoint);
     json_decref(wanted);
     json_decref(service);
@@ -138,14 +167,17 @@ static void test_placement(void **state) {
                                                {.pod = "c", .node = "n1", .adapters = 2},
                                                {.pod = "d", .node = "n1", .adapters = 9, .is_holding = true},
                                                {.pod = "e", .node = "n2", .is_failing = true}};
+    for (size_t i = 0; i < ARRAY_LEN(candidates); i++) {
+        candidates[i].domain = i < 4 ? "east" : "west";
+    }
     static const struct {
         enum placement_policy policy;
         int replicas;
         const char *chosen;
     } cases[] = {
         {PLACEMENT_LEAST_ADAPTERS, 0, ""},    {PLACEMENT_LEAST_ADAPTERS, 1, "d"},     {PLACEMENT_LEAST_ADAPTERS, 2, "bd"},
-        {PLACEMENT_LEAST_ADAPTERS, 3, "bcd"}, {PLACEMENT_LEAST_ADAPTERS, 9, "abcde"}, {PLACEMENT_LEAST_ADAPTERS, -1, "abcde"},
-        {PLACEMENT_BIN_PACK, 2, "ad"},
+        {PLACEMENT_LEAST_ADAPTERS, 3, "bcd"}, {PLACEMENT_LEAST_ADAPTERS, 9, "abcde"}, {PLACEMENT_BIN_PACK, 2, "ad"},
+        {PLACEMENT_SPREAD, 2, "bd"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char chosen[8] = "";

@@ -39,7 +39,7 @@ struct engine {
 struct object {
     json_t *object, *service, *slice; /* object NULL = gone */
     struct hold *holds[PODS];
-    int64_t deleted_ms, status_written_ms, published_out_ms[PODS];
+    int64_t deleted_ms, status_written_ms, slice_written_ms, published_out_ms[PODS];
     int64_t wrong_since_ms[PODS]; /* a published endpoint that does not hold it */
     int writes, events;
     int writes_at_ready;
@@ -210,7 +210,9 @@ static void view(struct world *world, int a, struct plan_input *input, struct pl
                                      .uid = text[p][0],
                                      .ip = text[p][1],
                                      .node = text[p][2],
-                                     .start = text[p][3],
+                                     .second_ip = "",
+                                     .zone = "",
+                                     .domain = text[p][2],
                                      .engine_port = 8000,
                                      .matches = engine->exists,
                                      .is_ready = engine->exists && engine->is_ready,
@@ -258,16 +260,19 @@ static void apply(struct world *world, int a, const struct plan_input *input, st
     for (size_t i = 0; i < plan->action_count; i++) {
         start_action(world, a, (int)plan->actions[i].pod, plan->actions[i].kind, input);
     }
-    json_t *patches[] = {plan->finalizers, plan->service, plan->slice, plan->status};
+    json_t *patches[] = {plan->finalizers, plan->service, plan->status};
     for (size_t i = 0; i < ARRAY_LEN(patches); i++) {
         object->writes += patches[i] != NULL;
     }
+    object->writes += (int)plan->slice_count;
     object->events += (int)plan->event_count;
     if (plan->service != NULL) {
         object->service = object->service == NULL ? json_incref(plan->service) : json_merge_patch(object->service, plan->service);
     }
-    if (plan->slice != NULL) {
-        apply_slice(world, a, plan->slice, input);
+    for (size_t i = 0; i < plan->slice_count; i++) {
+        assert_string_equal(plan->slices[i].name, names[a]);
+        apply_slice(world, a, plan->slices[i].body, input);
+        object->slice_written_ms = world->now_ms;
     }
     json_t *next = object->object;
     if (plan->finalizers != NULL) {
@@ -283,18 +288,33 @@ static void apply(struct world *world, int a, const struct plan_input *input, st
     }
 }
 
-static const char *condition(const struct world *world, int a, const char *type, const char *member) {
-    const json_t *conditions = json_at(world->objects[a].object, "status.conditions");
+static const json_t *condition_object(const json_t *object, const char *type) {
+    const json_t *conditions = json_at(object, "status.conditions");
     for (size_t i = 0; i < json_array_size(conditions); i++) {
         if (strcmp(json_string_at(json_array_get(conditions, i), "type", ""), type) == 0) {
-            return json_string_at(json_array_get(conditions, i), member, "");
+            return json_array_get(conditions, i);
         }
     }
-    return "";
+    return NULL;
+}
+
+static const char *condition(const struct world *world, int a, const char *type, const char *member) {
+    return json_string_at(condition_object(world->objects[a].object, type), member, "");
 }
 
 static bool is_ready(const struct world *world, int a) {
     return strcmp(condition(world, a, "Ready", "status"), "True") == 0;
+}
+
+static void see(const struct object *object, struct plan_seen *seen, const json_t *ready) {
+    *seen = (struct plan_seen){.has_service = object->service != NULL,
+                               .has_slice = object->slice != NULL,
+                               .is_service_foreign = publish_is_foreign(object->object, object->service),
+                               .is_slice_foreign = publish_is_foreign(object->object, object->slice),
+                               .phase = json_string_at(object->object, "status.phase", ""),
+                               .ready_status = json_string_at(ready, "status", ""),
+                               .ready_reason = json_string_at(ready, "reason", ""),
+                               .observed_generation = json_int_at(object->object, "status.observedGeneration", 0)};
 }
 
 static void reconcile(struct world *world, int a) {
@@ -310,10 +330,9 @@ static void reconcile(struct world *world, int a) {
                                .adapter = &adapter,
                                .pods = views,
                                .pod_count = PODS,
-                               .service = object->service,
-                               .slice = object->slice,
                                .policy = PLACEMENT_LEAST_ADAPTERS,
                                .status_written_ms = object->status_written_ms,
+                               .slice_written_ms = object->slice_written_ms,
                                .deleting_since_ms = object->deleted_ms,
                                .drain_ms = 1000,
                                .give_up_ms = 30000,
@@ -321,7 +340,14 @@ static void reconcile(struct world *world, int a) {
                                .wall_ms = world->now_ms};
     model_adapter_revision(&adapter, input.revision);
     view(world, a, &input, views, text);
+    for (int p = 0; p < PODS; p++) {
+        input.matching += views[p].matches;
+        input.ready += views[p].matches && views[p].is_ready;
+    }
+    see(object, &input.seen, condition_object(kept, "Ready"));
+    struct plan_objects objects = {.service = object->service, .slices = {object->slice}, .status = json_at(kept, "status")};
     plan_adapter(&input, &plan);
+    plan_words(&input, &objects, &plan);
     apply(world, a, &input, &plan);
     plan_release(&plan);
     model_adapter_release(&adapter);
@@ -633,8 +659,11 @@ static void forget_holds(struct world *world, int a) {
         const char *revision = json_string_at(row, "revision", "");
         int p = json_string_at(row, "pod", "pod-0")[4] - '0';
         if (revision[0] != '\0') {
-            hold_recall(object->holds[p], revision, strcmp(json_string_at(row, "state", ""), "Ready") == 0,
-                        json_int_at(row, "loadMillis", -1), EFFECT_SEEN);
+            struct hold_record record = {.revision = revision,
+                                         .was_serving = strcmp(json_string_at(row, "state", ""), "Ready") == 0,
+                                         .load_ms = json_int_at(row, "loadMillis", -1),
+                                         .effect = EFFECT_SEEN};
+            hold_recall(object->holds[p], &record);
         }
     }
 }

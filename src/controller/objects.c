@@ -1,0 +1,65 @@
+#include "controller/objects.h"
+
+#include "kube/client.h"
+
+#include <string.h>
+
+#define PACKED "packed"
+#define OWNER "owner" /* uid of the controller */
+
+static json_t *pick(const json_t *from, const char *const *names) {
+    json_t *to = json_object();
+    for (size_t i = 0; names[i] != NULL; i++) {
+        json_t *value = json_object_get(from, names[i]);
+        if (value != NULL) {
+            json_object_set(to, names[i], value);
+        }
+    }
+    return to;
+}
+
+static json_t *pack(const json_t *value) {
+    cleanup_free char *text = json_text(value);
+    return json_string(text);
+}
+
+static json_t *unpack(const json_t *text) {
+    return json_is_string(text) ? json_loadb(json_string_value(text), json_string_length(text), JSON_ALLOW_NUL, NULL) : NULL;
+}
+
+json_t *objects_reduce_adapter(const json_t *object) {
+    static const char *const members[] = {"apiVersion", "kind", "spec", NULL};
+    static const char *const metadata[] = {
+        "name", "namespace", "uid", "resourceVersion", "generation", "finalizers", "deletionTimestamp", "labels", NULL};
+    json_t *reduced = pick(object, members);
+    json_object_set_new(reduced, "metadata", pick(json_object_get(object, "metadata"), metadata));
+    const json_t *status = json_object_get(object, "status");
+    if (status != NULL) {
+        json_object_set_new(reduced, PACKED, pack(status));
+    }
+    return reduced;
+}
+
+json_t *objects_reduce_packed(const json_t *object) {
+    static const char *const metadata[] = {"name", "namespace", "uid", "resourceVersion", NULL};
+    static const char *const whole[] = {"name", "namespace", "uid", "resourceVersion", "labels", "ownerReferences", NULL};
+    json_t *lean = json_copy((json_t *)object);
+    json_object_set_new(lean, "metadata", pick(json_object_get(object, "metadata"), whole));
+    json_t *reduced = json_pack("{s:o, s:o, s:s}", "metadata", pick(json_object_get(object, "metadata"), metadata), PACKED,
+                                pack(lean), OWNER, kube_controller_uid(object));
+    json_decref(lean);
+    return reduced;
+}
+
+json_t *objects_reduce_node(const json_t *object) {
+    static const char *const metadata[] = {"name", "uid", "resourceVersion", "labels", NULL};
+    return json_pack("{s:o}", "metadata", pick(json_object_get(object, "metadata"), metadata));
+}
+
+json_t *objects_unpack(const json_t *reduced) {
+    return unpack(json_object_get(reduced, PACKED));
+}
+
+bool objects_is_controlled_by(const json_t *reduced, const char *uid) {
+    return strcmp(json_string_at(reduced, OWNER, ""), uid) == 0;
+}

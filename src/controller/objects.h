@@ -1,0 +1,20 @@
+/* What the controller's caches keep of the API's objects: what it reads often as JSON, the rest as compact text, which takes a
+ * tenth of the memory. Pure. */
+#ifndef DAVIT_CONTROLLER_OBJECTS_H
+#define DAVIT_CONTROLLER_OBJECTS_H
+
+#include "base/json.h"
+
+/* A ModelAdapter: without managedFields and annotations, its status packed. A new object. */
+json_t *objects_reduce_adapter(const json_t *object);
+/* A Service or EndpointSlice: name, namespace, uid, resourceVersion; all of it packed. A new object. */
+json_t *objects_reduce_packed(const json_t *object);
+/* A Node: its labels. A new object. */
+json_t *objects_reduce_node(const json_t *object);
+
+/* What was packed: the whole of a Service or EndpointSlice, the status of a ModelAdapter. A new object; NULL when there is none. */
+json_t *objects_unpack(const json_t *reduced);
+/* Whether the controller of a packed object is the owner with that uid. */
+bool objects_is_controlled_by(const json_t *reduced, const char *uid);
+
+#endif

@@ -1,0 +1,227 @@
+/* The planner's input: the adapter and the pods that concern it, as far as is known. */
+#include "adapter/names.h"
+#include "base/clock.h"
+#include "controller/objects.h"
+#include "controller/publish.h"
+#include "controller/world.h"
+
+#include <string.h>
+
+#define DRAIN_MS 1000
+#define GIVE_UP_MS 30000
+/* A pod that is Ready and does not answer keeps its endpoints for a moment: the sidecar alone may be restarting. */
+#define UNREACHABLE_MS 10000
+#define UNREACHABLE_FAILURES 3
+
+/* Of pods to which the adapter is nothing. */
+static const struct hold blank = {.load_ms = -1};
+
+/* ---- who is published ---- */
+
+static struct pod *pod_of_endpoint(struct controller *controller, const struct adapter *adapter, const json_t *endpoint) {
+    const char *name = json_string_at(endpoint, "targetRef.name", NULL);
+    if (name != NULL) {
+        cleanup_free char *key = xasprintf("%s/%s", adapter->spec.namespace, name);
+        struct pod *pod = world_pod(controller, key);
+        bool is_it = pod != NULL && strcmp(json_string_at(endpoint, "targetRef.uid", pod->facts.uid), pod->facts.uid) == 0;
+        return is_it ? pod : NULL;
+    }
+    const char *ip = json_string_value(json_array_get(json_at(endpoint, "addresses"), 0));
+    for (size_t i = 0; ip != NULL && adapter->selection != NULL && i < adapter->selection->pod_count; i++) {
+        if (strcmp(adapter->selection->pods[i]->facts.ip, ip) == 0) { /* as AIBrix writes them */
+            return adapter->selection->pods[i];
+        }
+    }
+    return NULL;
+}
+
+static void read_slices(struct controller *controller, struct adapter *adapter) {
+    for (size_t i = 0; i < adapter->binding_count; i++) {
+        adapter->bindings[i]->is_published = false;
+    }
+    for (size_t i = 0; i < adapter->slice_count; i++) {
+        const json_t *reduced = world_slice(controller, adapter, i);
+        cleanup_json json_t *slice =
+            reduced != NULL && objects_is_controlled_by(reduced, adapter->spec.uid) ? objects_unpack(reduced) : NULL;
+        const json_t *endpoints = json_at(slice, "endpoints");
+        for (size_t k = 0; k < json_array_size(endpoints); k++) {
+            struct pod *pod = pod_of_endpoint(controller, adapter, json_array_get(endpoints, k));
+            if (pod != NULL) {
+                world_bind(adapter, pod)->is_published = true;
+            }
+        }
+    }
+    adapter->has_stale_slices = false;
+}
+
+/* ---- one pod ---- */
+
+static bool is_counted(const struct hold *hold) {
+    return hold->is_wanted || hold->state == HOLD_LOADED || hold->state == HOLD_MAYBE;
+}
+
+static void observe_hold(struct controller *controller, struct adapter *adapter, const struct pod *pod, struct hold *hold) {
+    const struct dialect_model *model = map_get(&pod->listed, adapter->spec.name);
+    struct hold_target target = {.name = adapter->spec.name,
+                                 .artifact_url = adapter->spec.artifact_url,
+                                 .revision = adapter->revision,
+                                 .uses_sidecar = world_uses_sidecar(controller, pod)};
+    struct hold_listing listing = {.is_listed = model != NULL,
+                                   .root = model != NULL ? model->root : "",
+                                   .is_base = model != NULL && model->parent == NULL,
+                                   .asked_ms = pod->asked_ms,
+                                   .start = pod->observed_start};
+    hold_observe(hold, &target, &listing);
+    bool is_listed_by_engine = hold->state == HOLD_LOADED && hold->root != NULL && !hold->is_proved;
+    if (controller->options->proof == PROOF_LIST && is_listed_by_engine && strcmp(hold->revision, adapter->revision) == 0) {
+        hold_note_proof(hold, EFFECT_UNKNOWN);
+    }
+}
+
+static void refresh_binding(struct controller *controller, struct binding *binding, int64_t now_ms) {
+    struct hold *hold = binding->hold;
+    struct pod *pod = binding->pod;
+    hold_meet(hold, pod->start);
+    if (pod->is_observed) {
+        observe_hold(controller, binding->adapter, pod, hold);
+    }
+    hold->unpublished_ms = binding->is_published ? 0 : hold->unpublished_ms != 0 ? hold->unpublished_ms : now_ms;
+    pod->adapters += is_counted(hold) - binding->is_counted;
+    binding->is_counted = is_counted(hold);
+}
+
+static bool is_unreachable(const struct pod *pod, int64_t now_ms) {
+    return pod->failures >= UNREACHABLE_FAILURES && now_ms - pod->failing_since_ms >= UNREACHABLE_MS;
+}
+
+static const char *node_label(const struct controller *controller, const struct pod *pod, const char *label) {
+    const json_t *node = controller->nodes_cache != NULL && pod->facts.node[0] != '\0'
+                             ? watch_cache_get(controller->nodes_cache, NULL, pod->facts.node)
+                             : NULL;
+    const char *value = json_string_value(json_object_get(json_at(node, "metadata.labels"), label));
+    return value != NULL ? value : "";
+}
+
+static const char *domain_of(const struct controller *controller, const struct adapter *adapter, const struct pod *pod) {
+    const char *key = adapter->spec.topology_key;
+    return key[0] == '\0' ? pod->facts.node : node_label(controller, pod, key);
+}
+
+static void view_pod(struct controller *controller, struct adapter *adapter, struct pod *pod, struct binding *binding,
+                     struct world_view *view) {
+    int64_t now_ms = view->input.now_ms;
+    if (binding == NULL && pod->is_observed && map_get(&pod->listed, adapter->spec.name) != NULL) {
+        binding = world_bind(adapter, pod); /* something of that name is there already */
+    }
+    if (binding != NULL) {
+        refresh_binding(controller, binding, now_ms);
+    }
+    int others = pod->adapters - (binding != NULL && binding->is_counted);
+    view->views[view->input.pod_count] = (struct plan_pod){
+        .name = pod->facts.name,
+        .uid = pod->facts.uid,
+        .ip = pod->facts.ip,
+        .second_ip = pod->facts.second_ip,
+        .node = pod->facts.node,
+        .zone = node_label(controller, pod, LABEL_ZONE),
+        .domain = domain_of(controller, adapter, pod),
+        .engine_port = pod->facts.engine_port,
+        .matches = adapter->selection != NULL && selection_has(pod, adapter->selection),
+        .is_ready = pod->facts.is_ready,
+        .is_gone = pod->facts.is_gone,
+        .is_observed = pod->is_observed,
+        .is_unreachable = is_unreachable(pod, now_ms),
+        .observe_failure = pod->failure,
+        .is_busy = pod->operation_count >= POD_OPERATIONS_MAX || controller->operations >= OPERATIONS_MAX,
+        .is_full = pod->facts.capacity > 0 && others >= pod->facts.capacity,
+        .reuses_prefixes = pod->facts.engine == DIALECT_VLLM && !pod->is_davit,
+        .adapters = others,
+        .is_published = binding != NULL && binding->is_published,
+        .hold = binding != NULL ? binding->hold : &blank,
+    };
+    view->pods[view->input.pod_count++] = pod;
+}
+
+/* ---- all that concern it, by name ---- */
+
+static void list_pods(const struct adapter *adapter, struct world_view *view) {
+    const struct selection *selection = adapter->is_seeking ? adapter->selection : NULL;
+    size_t matching = selection != NULL ? selection->pod_count : 0;
+    size_t s = 0, b = 0, count = 0;
+    view->pods = xcalloc(matching + adapter->binding_count + 1, sizeof(*view->pods));
+    while (s < matching || b < adapter->binding_count) {
+        struct pod *matched = s < matching ? selection->pods[s] : NULL;
+        struct pod *bound = b < adapter->binding_count ? adapter->bindings[b]->pod : NULL;
+        int order = matched == NULL ? 1 : bound == NULL ? -1 : strcmp(matched->facts.name, bound->facts.name);
+        view->pods[count++] = order <= 0 ? matched : bound;
+        s += order <= 0;
+        b += order >= 0;
+    }
+    view->input.pod_count = count;
+    view->views = xcalloc(count + 1, sizeof(*view->views));
+}
+
+static void see(const struct controller *controller, const struct adapter *adapter, struct plan_seen *seen) {
+    const json_t *service = world_service(controller, adapter);
+    const json_t *slice = world_slice(controller, adapter, 0);
+    *seen = (struct plan_seen){.has_service = service != NULL,
+                               .has_slice = slice != NULL,
+                               .is_service_foreign = service != NULL && !objects_is_controlled_by(service, adapter->spec.uid),
+                               .is_slice_foreign = slice != NULL && !objects_is_controlled_by(slice, adapter->spec.uid),
+                               .digest = adapter->digest,
+                               .phase = adapter->seen.phase,
+                               .ready_status = adapter->seen.ready_status,
+                               .ready_reason = adapter->seen.ready_reason,
+                               .observed_generation = adapter->seen.observed_generation};
+}
+
+/* What the object asks for, else what the controller was started with. */
+static enum placement_policy policy_of(const struct controller *controller, const struct adapter *adapter) {
+    enum placement_policy policy = controller->options->policy;
+    if (placement_policy_parse(adapter->spec.placement_policy, &policy) < 0) {
+        (void)placement_policy_parse(adapter->spec.scheduler_name, &policy);
+    }
+    return policy;
+}
+
+void world_view_take(struct controller *controller, struct adapter *adapter, struct world_view *ret_view) {
+    const struct model_adapter *spec = &adapter->spec;
+    if (adapter->has_stale_slices) {
+        read_slices(controller, adapter);
+    }
+    *ret_view = (struct world_view){
+        .input = {.object = adapter->object,
+                  .adapter = spec,
+                  .invalid = adapter->is_valid ? NULL : adapter->invalid.message,
+                  .matching = adapter->selection != NULL ? (int)adapter->selection->pod_count : 0,
+                  .ready = adapter->selection != NULL ? (int)adapter->selection->ready_count : 0,
+                  .proof = controller->options->proof,
+                  .policy = policy_of(controller, adapter),
+                  .writes_running = adapter->writes_running,
+                  .write_failure = adapter->write_failure,
+                  .write_after_ms = adapter->write_after_ms,
+                  .status_written_ms = adapter->status_written_ms,
+                  .slice_written_ms = adapter->slice_written_ms,
+                  .deleting_since_ms = adapter->deleting_since_ms,
+                  .drain_ms = spec->drain_ms > DRAIN_MS ? spec->drain_ms : DRAIN_MS,
+                  .give_up_ms = GIVE_UP_MS,
+                  .now_ms = clock_now_ms(),
+                  .wall_ms = clock_wall_ms()},
+    };
+    ret_view->input.give_up_ms += ret_view->input.drain_ms;
+    memcpy(ret_view->input.revision, adapter->revision, REVISION_BYTES);
+    see(controller, adapter, &ret_view->input.seen);
+    list_pods(adapter, ret_view);
+    size_t count = ret_view->input.pod_count;
+    ret_view->input.pod_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct pod *pod = ret_view->pods[i];
+        view_pod(controller, adapter, pod, world_binding(adapter, pod), ret_view);
+    }
+    ret_view->input.pods = ret_view->views;
+}
+
+void world_view_release(struct world_view *view) {
+    free(view->views);
+    free(view->pods);
+}
