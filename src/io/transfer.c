@@ -14,7 +14,7 @@
 
 #define CONNECT_TIMEOUT_MS_DEFAULT 10000
 #define BODY_BYTES_MAX_DEFAULT (64 * 1024 * 1024)
-#define KEPT_CONNECTIONS_MAX 64
+#define KEPT_CONNECTIONS_MAX 256 /* more than any client has calls in flight: what one call leaves, the next takes */
 #define KEEPALIVE_SECONDS 30
 #define CA_CACHE_SECONDS 60
 
