@@ -85,14 +85,27 @@ static void call_refuse(struct call *call, json_t *status) {
 
 struct pending_reply {
     struct call *call;
+    const struct transaction *transaction;
     int code;
     json_t *object;
 };
 
+/* What was written is answered with the text that went to disk. */
+static void reply_stored(struct pending_reply *pending) {
+    size_t len = 0;
+    const char *text =
+        pending->call->answer.form == FORM_OBJECT ? transaction_text(pending->transaction, pending->object, &len) : NULL;
+    if (text != NULL) {
+        call_reply_text(pending->call, pending->code, text, len);
+    } else {
+        call_reply(pending->call, pending->code, pending->object);
+    }
+}
+
 static void on_stored(void *arg, const struct error *err) {
     struct pending_reply *pending = arg;
     if (err == NULL) {
-        call_reply(pending->call, pending->code, pending->object);
+        reply_stored(pending);
     } else {
         call_refuse(pending->call,
                     status_error(500, "InternalError", "the write was not stored, nothing was changed: %s", err->message));
@@ -103,7 +116,7 @@ static void on_stored(void *arg, const struct error *err) {
 
 void call_submit(struct call *call, struct transaction *transaction, int code, json_t *object) {
     struct pending_reply *pending = xcalloc(1, sizeof(*pending));
-    *pending = (struct pending_reply){.call = call, .code = code, .object = object};
+    *pending = (struct pending_reply){.call = call, .transaction = transaction, .code = code, .object = object};
     transaction_submit(transaction, on_stored, pending);
 }
 

@@ -63,6 +63,9 @@ struct transaction {
     size_t capacity;
     struct store_write *writes;
     struct store_batch batch;
+    json_t *last_object; /* of the last change, with its text, once it is committed */
+    char *last_text;
+    size_t last_text_len;
     void (*on_done)(void *arg, const struct error *err);
     void *arg;
 };
@@ -275,6 +278,14 @@ size_t transaction_count(const struct transaction *transaction) {
     return transaction->count;
 }
 
+const char *transaction_text(const struct transaction *transaction, const json_t *object, size_t *ret_len) {
+    if (transaction->last_text == NULL || transaction->last_object != object) {
+        return NULL;
+    }
+    *ret_len = transaction->last_text_len;
+    return transaction->last_text;
+}
+
 /* `object` (taken): the new object, or the tombstone when is_delete. */
 static const json_t *add_change(struct transaction *transaction, const struct resource *resource, const char *key, json_t *object,
                                 bool is_delete) {
@@ -316,7 +327,8 @@ const json_t *transaction_delete(struct transaction *transaction, const struct r
     return latest != NULL ? add_change(transaction, resource, key, object_touch(latest), true) : NULL;
 }
 
-static void commit_change(struct state *state, struct owned_change *change) {
+/* Returns the change's text, of the caller's; the change may be gone afterwards. */
+static char *commit_change(struct state *state, struct owned_change *change) {
     struct collection *collection = collection_of(state, change->view.resource);
     set_committed(collection, change->entry, change->view.new_object != NULL ? change->object : NULL);
     change->entry->in_flight--;
@@ -327,9 +339,9 @@ static void commit_change(struct state *state, struct owned_change *change) {
         state->listeners[i].on_change(state->listeners[i].arg, &change->view);
     }
     change->view.text = NULL;
-    free(take_pointer(change->text));
     entry_drop_if_gone(collection, change->entry);
     change->entry = NULL;
+    return take_pointer(change->text);
 }
 
 static void fail_change(struct state *state, struct owned_change *change) {
@@ -351,11 +363,15 @@ static void on_stored(void *arg, const struct error *err) {
         log_error("%s: writes in flight are refused and undone", err->message);
     }
     for (size_t i = 0; i < transaction->count; i++) {
-        if (err == NULL) {
-            commit_change(state, transaction->changes[i]);
-        } else {
+        if (err != NULL) {
             fail_change(state, transaction->changes[i]);
+            continue;
         }
+        json_decref(transaction->last_object);
+        free(transaction->last_text);
+        transaction->last_object = json_incref(transaction->changes[i]->object);
+        transaction->last_text_len = transaction->changes[i]->view.text_len;
+        transaction->last_text = commit_change(state, transaction->changes[i]);
     }
     state->in_flight--;
     if (state->has_failed && state->in_flight == 0) {
@@ -365,6 +381,8 @@ static void on_stored(void *arg, const struct error *err) {
     if (transaction->on_done != NULL) {
         transaction->on_done(transaction->arg, err);
     }
+    json_decref(transaction->last_object);
+    free(transaction->last_text);
     free(transaction->changes);
     free(transaction->writes);
     free(transaction);

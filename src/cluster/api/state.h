@@ -78,6 +78,9 @@ const json_t *transaction_put(struct transaction *transaction, const struct reso
 /* Returns the tombstone, borrowed; NULL when there is no such object. */
 const json_t *transaction_delete(struct transaction *transaction, const struct resource *resource, const char *key);
 size_t transaction_count(const struct transaction *transaction);
+/* Within on_done: the JSON of an object that the transaction wrote last, which is at hand since the disk has it; NULL for any other
+ * object. Borrowed until on_done returns. */
+const char *transaction_text(const struct transaction *transaction, const json_t *object, size_t *ret_len);
 /* on_done (may be NULL) runs on the loop, never before this returns. err NULL = on disk and committed. */
 void transaction_submit(struct transaction *transaction, void (*on_done)(void *arg, const struct error *err), void *arg);
 size_t state_in_flight(const struct state *state); /* transactions not answered yet */

@@ -126,32 +126,44 @@ static void remove_server_members(json_t *meta) {
     }
 }
 
-static bool is_deeper_than(const json_t *value, int levels) {
+/* The length of a value's compact text, exact but for escapes in strings and for real numbers; SIZE_MAX when it is nested deeper
+ * than `levels`. */
+static size_t measure(const json_t *value, int levels) {
     const char *key = NULL;
     json_t *member = NULL;
     size_t i = 0;
-    if (levels == 0) {
-        return json_is_object(value) || json_is_array(value);
+    if (!json_is_object(value) && !json_is_array(value)) {
+        return json_is_string(value) ? json_string_length(value) + 2 : 5;
     }
+    if (levels == 0) {
+        return SIZE_MAX;
+    }
+    size_t total = 2;
     json_object_foreach((json_t *)value, key, member) {
-        if (is_deeper_than(member, levels - 1)) {
-            return true;
+        size_t one = measure(member, levels - 1);
+        if (one == SIZE_MAX) {
+            return one;
         }
+        total += strlen(key) + 4 + one;
     }
     json_array_foreach(value, i, member) {
-        if (is_deeper_than(member, levels - 1)) {
-            return true;
+        size_t one = measure(member, levels - 1);
+        if (one == SIZE_MAX) {
+            return one;
         }
+        total += one + 1;
     }
-    return false;
+    return total;
 }
 
-/* What is stored must be readable again, alone and inside a list; etcd's limit of size is what clients know. */
+/* What is stored must be readable again, alone and inside a list; etcd's limit of size is what clients know. Only what may be over
+ * it (an escape takes at most six bytes for one) is made text to see. */
 static json_t *check_bounds(const json_t *object) {
-    if (is_deeper_than(object, OBJECT_LEVELS_MAX)) {
+    size_t bytes = measure(object, OBJECT_LEVELS_MAX);
+    if (bytes == SIZE_MAX) {
         return status_error(400, "BadRequest", "the object is nested deeper than %d levels", OBJECT_LEVELS_MAX);
     }
-    if (json_dumpb(object, NULL, 0, JSON_COMPACT) > OBJECT_BYTES_MAX) {
+    if (bytes > OBJECT_BYTES_MAX / 6 && json_dumpb(object, NULL, 0, JSON_COMPACT) > OBJECT_BYTES_MAX) {
         return status_error(413, "RequestEntityTooLarge", "Request entity too large: limit is %d", OBJECT_BYTES_MAX);
     }
     return NULL;
