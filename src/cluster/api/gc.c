@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "cluster/api/deletion.h"
+#include "cluster/api/dependents.h"
 #include "cluster/api/object.h"
 
 #include <string.h>
@@ -17,9 +18,15 @@ struct gc {
     struct loop *loop;
     struct state *state;
     struct map alive; /* uid -> anything, of committed objects; not of events */
+    struct dependents dependents;
+    struct dependent *due; /* to be looked at in the next pass; may name one twice, or what is gone */
+    size_t due_count;
+    size_t due_capacity;
+    bool looks_at_all; /* in the next pass */
     struct timer pass;
     struct timer events;
     size_t terminating_namespaces;
+    size_t waiting_owners; /* deleted in the foreground */
 };
 
 static const json_t *owners_of(const json_t *object) {
@@ -43,7 +50,28 @@ static bool has_unknown_owner(const struct gc *gc, const json_t *object) {
     return false;
 }
 
-static void note(struct gc *gc, const struct resource *resource, const json_t *old_object, const json_t *new_object) {
+static void add_due(struct gc *gc, const struct resource *resource, const char *key) {
+    if (gc->due_count == gc->due_capacity) {
+        gc->due_capacity = gc->due_capacity == 0 ? 64 : gc->due_capacity * 2;
+        gc->due = xrealloc(gc->due, gc->due_capacity * sizeof(struct dependent));
+    }
+    gc->due[gc->due_count++] = (struct dependent){resource, xstrdup(key)};
+}
+
+static void add_dependents_due(struct gc *gc, const char *owner_uid) {
+    const struct dependent *items = NULL;
+    size_t count = dependents_of(&gc->dependents, owner_uid, &items);
+    for (size_t i = 0; i < count; i++) {
+        add_due(gc, items[i].resource, items[i].key);
+    }
+}
+
+static bool is_waiting_owner(const json_t *object) {
+    return object != NULL && object_is_deleting(object) && object_has_finalizer(object, FINALIZER_FOREGROUND);
+}
+
+static void note(struct gc *gc, const struct resource *resource, const char *key, const json_t *old_object,
+                 const json_t *new_object) {
     if (resource == resource_events) {
         if (state_count(gc->state, resource_events) > EVENTS_MAX + EVENTS_SLACK) {
             timer_set(&gc->events, PASS_DELAY_MS);
@@ -53,23 +81,27 @@ static void note(struct gc *gc, const struct resource *resource, const json_t *o
     bool was_terminating = is_terminating_namespace(resource, old_object);
     bool is_terminating = is_terminating_namespace(resource, new_object);
     gc->terminating_namespaces += (is_terminating ? 1U : 0U) - (was_terminating ? 1U : 0U);
-    bool needs_pass = is_terminating;
-    if (new_object != NULL) {
+    gc->waiting_owners += (is_waiting_owner(new_object) ? 1U : 0U) - (is_waiting_owner(old_object) ? 1U : 0U);
+    dependents_note(&gc->dependents, resource, key, old_object, new_object);
+    if (new_object == NULL) {
+        (void)map_remove(&gc->alive, object_uid(old_object));
+        add_dependents_due(gc, object_uid(old_object));
+    } else {
         if (old_object == NULL) {
             (void)map_set(&gc->alive, object_uid(new_object), gc);
         }
-        needs_pass = needs_pass || has_unknown_owner(gc, new_object) || object_has_finalizer(new_object, FINALIZER_FOREGROUND);
-    } else {
-        (void)map_remove(&gc->alive, object_uid(old_object));
-        needs_pass = true;
+        if (has_unknown_owner(gc, new_object)) {
+            add_due(gc, resource, key);
+        }
     }
-    if ((needs_pass || gc->terminating_namespaces > 0) && !timer_is_set(&gc->pass)) {
+    gc->looks_at_all = gc->looks_at_all || gc->terminating_namespaces > 0 || gc->waiting_owners > 0;
+    if ((gc->looks_at_all || gc->due_count > 0) && !timer_is_set(&gc->pass)) {
         timer_set(&gc->pass, PASS_DELAY_MS);
     }
 }
 
 static void on_change(void *arg, const struct change *change) {
-    note(arg, change->resource, change->old_object, change->new_object);
+    note(arg, change->resource, change->key, change->old_object, change->new_object);
 }
 
 /* ---- a pass ---- */
@@ -107,7 +139,7 @@ static void count_up(struct map *map, const char *key) {
 /* First walk: who waits for dependents or contents. */
 static bool note_waiting(void *arg, const char *key, const json_t *object) {
     struct pass *pass = arg;
-    if (object_is_deleting(object) && object_has_finalizer(object, FINALIZER_FOREGROUND)) {
+    if (is_waiting_owner(object)) {
         count_up(&pass->foreground, object_uid(object));
     }
     if (is_terminating_namespace(pass->resource, object)) {
@@ -188,6 +220,33 @@ static void walk(struct pass *pass, bool (*each)(void *arg, const char *key, con
     }
 }
 
+static void look_at_all(struct pass *pass) {
+    walk(pass, note_waiting);
+    walk(pass, judge);
+    walk(pass, release_waiting); /* stops at once when the pass is cut: counts are not complete then */
+}
+
+/* Nobody waits: only what lost an owner is of interest. What does not fit stays due. */
+static void look_at_due(struct pass *pass) {
+    struct gc *gc = pass->gc;
+    while (gc->due_count > 0 && pass->count < PASS_CHANGES_MAX) {
+        struct dependent *due = &gc->due[--gc->due_count];
+        const json_t *object = state_latest(gc->state, due->resource, due->key);
+        pass->resource = due->resource;
+        if (object != NULL && json_array_size(owners_of(object)) > 0) {
+            judge_owners(pass, due->key, object);
+        }
+        free(due->key);
+    }
+    pass->is_cut = gc->due_count > 0;
+}
+
+static void forget_due(struct gc *gc) {
+    while (gc->due_count > 0) {
+        free(gc->due[--gc->due_count].key);
+    }
+}
+
 static void apply(struct pass *pass, struct transaction *transaction, struct work_item *item) {
     struct state *state = pass->gc->state;
     bool is_empty_namespace = item->resource == resource_namespaces && item->replacement != NULL;
@@ -209,6 +268,7 @@ static void apply(struct pass *pass, struct transaction *transaction, struct wor
 static void on_pass_stored(void *arg, const struct error *err) {
     struct gc *gc = arg;
     if (err != NULL) {
+        gc->looks_at_all = true;
         timer_set(&gc->pass, 1000);
     }
 }
@@ -221,9 +281,13 @@ static void on_pass(void *arg) {
     }
     struct pass *pass = xcalloc(1, sizeof(*pass));
     pass->gc = gc;
-    walk(pass, note_waiting);
-    walk(pass, judge);
-    walk(pass, release_waiting); /* stops at once when the pass is cut: counts are not complete then */
+    if (gc->looks_at_all) {
+        forget_due(gc);
+        look_at_all(pass);
+        gc->looks_at_all = pass->is_cut;
+    } else {
+        look_at_due(pass);
+    }
     if (pass->count > 0) {
         struct transaction *transaction = transaction_new(gc->state);
         for (size_t i = 0; i < pass->count; i++) {
@@ -358,10 +422,10 @@ struct gc *gc_new(struct loop *loop, struct state *state) {
         struct state_iterator it = state_iterate(state, &resource_table[i], NULL, NULL);
         const json_t *object = NULL;
         while (&resource_table[i] != resource_events && (object = state_next(&it)) != NULL) {
-            (void)map_set(&gc->alive, object_uid(object), gc);
-            gc->terminating_namespaces += is_terminating_namespace(&resource_table[i], object) ? 1 : 0;
+            note(gc, &resource_table[i], it.key, NULL, object);
         }
     }
+    gc->looks_at_all = true;
     timer_set(&gc->pass, 0);
     timer_set(&gc->events, EVENTS_PERIOD_MS);
     state_listen(state, on_change, gc);
@@ -375,5 +439,8 @@ void gc_free(struct gc *gc) {
     timer_release(&gc->pass);
     timer_release(&gc->events);
     map_release(&gc->alive);
+    dependents_release(&gc->dependents);
+    forget_due(gc);
+    free(gc->due);
     free(gc);
 }

@@ -1,5 +1,6 @@
-/* Garbage collection, level-triggered: whenever a committed change may have left something to collect, one pass looks at everything
- * soon after.
+/* Garbage collection: whenever a committed change may have left something to collect, a pass comes soon after. It looks at the
+ * dependents of owners that went (dependents.h); at everything when the process starts, while a namespace terminates and while an
+ * owner waits for its dependents.
  *
  *  - dependents whose owners (by uid) are all gone are deleted in the background; references to owners that are gone beside living
  * ones are dropped. An owner of a kind that this server does not serve counts as alive.
