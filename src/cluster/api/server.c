@@ -189,7 +189,7 @@ int apiserver_run(const struct apiserver_options *options, struct error *err) {
     timer_init(&server.drain, server.api.loop, on_drain, &server);
     int result = open_files(&server, err);
     if (result == 0) {
-        server.api.watches = watch_hub_new(server.api.loop, server.api.state);
+        server.api.watches = watch_hub_new(server.api.loop, server.api.state, WATCH_STALL_MS);
         server.api.gc = gc_new(server.api.loop, server.api.state);
         server.api.discovery = discovery_new();
         server.api.logs = pod_log_upstream_new(server.api.loop);

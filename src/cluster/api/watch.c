@@ -1,10 +1,13 @@
 #include "cluster/api/watch.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "cluster/api/object.h"
 #include "cluster/api/status.h"
 
 #include <string.h>
+
+#define PIECE_BYTES (64 * 1024) /* of initial events written at once */
 
 struct watcher {
     struct watch_hub *hub;
@@ -15,13 +18,18 @@ struct watcher {
     char *namespace;
     int64_t cursor; /* the client knows everything up to this revision */
     bool has_backlog;
-    bool has_ended; /* an ERROR event was sent: nothing may follow */
+    bool has_ended;   /* an ERROR event was sent: nothing may follow */
+    json_t **initial; /* objects of the initial events, as of the cursor; NULL once all were written */
+    size_t initial_count;
+    size_t initial_at; /* those before it were written */
     struct timer timeout;
+    struct timer stall; /* runs while there is a backlog */
 };
 
 struct watch_hub {
     struct loop *loop;
     struct state *state;
+    int64_t stall_ms;
     struct watcher **by_resource; /* list heads, by resource_index */
     size_t count;
     bool is_draining;
@@ -41,6 +49,16 @@ static bool selects(const struct watcher *watcher, const json_t *object) {
 
 /* ---- life of a watcher ---- */
 
+/* What is still to be written goes too. */
+static void initial_release(struct watcher *watcher) {
+    for (size_t i = watcher->initial_at; i < watcher->initial_count; i++) {
+        json_decref(watcher->initial[i]);
+    }
+    free(watcher->initial);
+    watcher->initial = NULL;
+    watcher->initial_at = watcher->initial_count = 0;
+}
+
 static void options_release(struct watch_options *options) {
     selector_free(options->labels);
     field_selector_release(&options->fields);
@@ -53,6 +71,8 @@ static void watcher_free(struct watcher *watcher) {
     }
     watcher->hub->count--;
     timer_release(&watcher->timeout);
+    timer_release(&watcher->stall);
+    initial_release(watcher);
     options_release(&watcher->options);
     free(watcher->namespace);
     free(watcher);
@@ -73,11 +93,21 @@ static void on_timeout(void *arg) {
     watcher_end(arg);
 }
 
+static void on_stall(void *arg) {
+    struct watcher *watcher = arg;
+    struct http_request *request = watcher->request;
+    log_info("watch %s: the client %s did not take its events within %lld ms and is cut off", watcher->options.resource->plural,
+             http_request_peer(request), (long long)watcher->hub->stall_ms);
+    watcher_free(watcher);
+    http_stream_abort(request);
+}
+
 /* ---- events ---- */
 
 static void send_bytes(struct watcher *watcher, const struct buffer *bytes) {
     if (http_stream_write(watcher->request, bytes->data, bytes->len) == HTTP_STREAM_BACKLOG) {
         watcher->has_backlog = true;
+        timer_set(&watcher->stall, watcher->hub->stall_ms);
     }
 }
 
@@ -163,10 +193,35 @@ static void catch_up(struct watcher *watcher) {
     }
 }
 
+/* The initial events until all are written or the client has a backlog. */
+static void feed_initial_events(struct watcher *watcher) {
+    while (watcher->initial != NULL && !watcher->has_backlog) {
+        cleanup_buffer struct buffer out = BUFFER_INIT;
+        while (watcher->initial_at < watcher->initial_count && out.len < PIECE_BYTES) {
+            cleanup_json json_t *object = watcher->initial[watcher->initial_at++];
+            append_event(watcher, &out, "ADDED", object, NULL, 0);
+        }
+        if (watcher->initial_at == watcher->initial_count) {
+            initial_release(watcher);
+            if (watcher->options.marks_initial_events) {
+                append_bookmark(watcher, &out, true);
+            }
+        }
+        if (out.len > 0) {
+            send_bytes(watcher, &out);
+        }
+    }
+}
+
 static void on_drained(void *arg) {
     struct watcher *watcher = arg;
-    if (watcher->has_backlog && !watcher->has_ended) {
-        watcher->has_backlog = false;
+    if (!watcher->has_backlog || watcher->has_ended) {
+        return;
+    }
+    watcher->has_backlog = false;
+    timer_clear(&watcher->stall);
+    feed_initial_events(watcher);
+    if (!watcher->has_backlog) {
         catch_up(watcher);
     }
 }
@@ -209,21 +264,22 @@ static void on_bookmark(void *arg) {
 
 static void send_initial_events(struct watcher *watcher) {
     struct state *state = watcher->hub->state;
-    cleanup_buffer struct buffer out = BUFFER_INIT;
     struct state_iterator it = state_iterate(state, watcher->options.resource, watcher->namespace, NULL);
     const json_t *object = NULL;
+    size_t capacity = 16;
+    watcher->initial = xcalloc(capacity, sizeof(json_t *));
     while ((object = state_next(&it)) != NULL) {
-        if (selects(watcher, object)) {
-            append_event(watcher, &out, "ADDED", object, NULL, 0);
+        if (!selects(watcher, object)) {
+            continue;
         }
+        if (watcher->initial_count == capacity) {
+            capacity *= 2;
+            watcher->initial = xrealloc(watcher->initial, capacity * sizeof(json_t *));
+        }
+        watcher->initial[watcher->initial_count++] = json_incref((json_t *)object);
     }
     watcher->cursor = state_revision(state);
-    if (watcher->options.marks_initial_events) {
-        append_bookmark(watcher, &out, true);
-    }
-    if (out.len > 0) {
-        send_bytes(watcher, &out);
-    }
+    feed_initial_events(watcher);
 }
 
 bool watch_hub_is_full(const struct watch_hub *hub) {
@@ -245,6 +301,7 @@ void watch_start(struct watch_hub *hub, struct http_request *request, const stru
     *watcher->slot = watcher;
     hub->count++;
     timer_init(&watcher->timeout, hub->loop, on_timeout, watcher);
+    timer_init(&watcher->stall, hub->loop, on_stall, watcher);
     timer_set(&watcher->timeout, hub->is_draining ? 0 : options->timeout_ms > 0 ? options->timeout_ms : WATCH_SECONDS_MAX * 1000LL);
     http_request_on_gone(request, on_gone, watcher);
     http_stream_begin(request, 200, "application/json");
@@ -264,10 +321,11 @@ void watch_start(struct watch_hub *hub, struct http_request *request, const stru
 
 /* ---- the hub ---- */
 
-struct watch_hub *watch_hub_new(struct loop *loop, struct state *state) {
+struct watch_hub *watch_hub_new(struct loop *loop, struct state *state, int64_t stall_ms) {
     struct watch_hub *hub = xcalloc(1, sizeof(*hub));
     hub->loop = loop;
     hub->state = state;
+    hub->stall_ms = stall_ms;
     hub->by_resource = xcalloc(resource_count(), sizeof(struct watcher *));
     timer_init(&hub->bookmark, loop, on_bookmark, hub);
     timer_set(&hub->bookmark, WATCH_BOOKMARK_MS);

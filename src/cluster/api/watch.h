@@ -3,7 +3,9 @@
  * A watch has a cursor: the revision up to which its client was told. While the client keeps up, changes are written as they are
  * committed. When more than WATCH_BACKLOG_BYTES of it are unsent, the watch stops being fed; once the backlog is gone it continues
  * from the history at its cursor, or, if the history does not reach back that far (state.h), ends with an ERROR event 410 Expired
- * and the client lists again. So a slow client costs at most its backlog and one event, whatever it misses. */
+ * and the client lists again. So a slow client costs at most its backlog and one event, whatever it misses; its initial events,
+ * references to the objects as they were, are written likewise as the client takes them. A client that does not take its backlog
+ * within the time of watch_hub_new is cut off. */
 #ifndef DAVIT_CLUSTER_API_WATCH_H
 #define DAVIT_CLUSTER_API_WATCH_H
 
@@ -14,13 +16,14 @@
 #include "io/http_server.h"
 
 #define WATCH_BACKLOG_BYTES (1024 * 1024) /* give it to the HTTP server as out_bytes_max */
+#define WATCH_STALL_MS (30 * 1000)
 #define WATCH_BOOKMARK_MS (60 * 1000)
 #define WATCH_SECONDS_MAX 3600
 #define WATCHES_MAX 4096
 
 struct watch_hub;
 
-struct watch_hub *watch_hub_new(struct loop *loop, struct state *state);
+struct watch_hub *watch_hub_new(struct loop *loop, struct state *state, int64_t stall_ms);
 void watch_hub_free(struct watch_hub *hub);
 /* Ends all watches cleanly; further ones end at once. */
 void watch_hub_drain(struct watch_hub *hub);
