@@ -1,6 +1,7 @@
 /* What the API makes of what clients send: metadata, defaulting, validation, generation, status, deletion. */
 #include "cluster/api/deletion.h"
 #include "cluster/api/object.h"
+#include "cluster/api/schema.h"
 #include "cluster/api/status.h"
 #include "cluster/api/strategy.h"
 #include "cluster/api/validate.h"
@@ -97,6 +98,117 @@ static void test_refusals(void **state) {
                    "strict decoding error: unknown field \"spec.baseModle\"");
     assert_refused("apiextensions.k8s.io", "customresourcedefinitions", "{\"metadata\":{\"name\":\"widgets.example.com\"}}", 422,
                    "modeladapters");
+}
+
+#define DEPLOYMENT(spec, container)                                                                                                \
+    "{\"metadata\":{\"name\":\"d\"},\"spec\":{" spec "\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"metadata\":{"   \
+    "\"labels\":{\"a\":\"b\"}},\"spec\":{\"containers\":[{"                                                                        \
+    "\"name\":\"c\",\"image\":\"i\"" container "}]}}}}"
+
+static void test_unknown_fields(void **state) {
+    (void)state;
+    static const struct {
+        const char *group;
+        const char *plural;
+        const char *text;
+        const char *path; /* NULL = all is known */
+    } cases[] = {
+        {"apps", "deployments", DEPLOYMENT("", ""), NULL},
+        {"apps", "deployments", DEPLOYMENT("\"foo\":1,", ""), "unknown field \"spec.foo\""},
+        {"apps", "deployments", DEPLOYMENT("", ",\"imagee\":\"x\""), "unknown field \"spec.template.spec.containers[0].imagee\""},
+        {"apps", "deployments", DEPLOYMENT("", ",\"readinessProbe\":{\"httpGet\":{\"port\":1,\"pat\":\"/\"}}"),
+         "spec.template.spec.containers[0].readinessProbe.httpGet.pat"},
+        {"apps", "deployments", DEPLOYMENT("", ",\"resources\":{\"limits\":{\"example.org/any\":\"1\"}}"), NULL},
+        {"", "pods", "{\"metadata\":{\"name\":\"p\",\"label\":{}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}",
+         "unknown field \"metadata.label\""},
+        {"", "services",
+         "{\"metadata\":{\"name\":\"s\"},\"spec\":{\"ports\":[{\"name\":\"a\",\"port\":1},{\"name\":\"b\",\"port\":2,"
+         "\"targetport\":3}]}}",
+         "unknown field \"spec.ports[1].targetport\""},
+        {"", "secrets", "{\"metadata\":{\"name\":\"s\"},\"stringdata\":{}}", "unknown field \"stringdata\""},
+        {"", "configmaps", "{\"metadata\":{\"name\":\"s\"},\"data\":{\"anything\":\"x\"}}", NULL},
+        {"discovery.k8s.io", "endpointslices",
+         "{\"metadata\":{\"name\":\"s\"},\"addressType\":\"IPv4\",\"endpoints\":[{\"addresses\":[\"10.0.0.1\"],\"ready\":true}]}",
+         "unknown field \"endpoints[0].ready\""},
+        {"coordination.k8s.io", "leases", "{\"metadata\":{\"name\":\"l\"},\"spec\":{\"holder\":\"x\"}}",
+         "unknown field \"spec.holder\""},
+        {"model.aibrix.ai", "modeladapters",
+         "{\"metadata\":{\"name\":\"s\"},\"spec\":{\"artifactURL\":\"/"
+         "m\",\"baseModle\":\"x\",\"podSelector\":{\"matchLabels\":{\"a\":"
+         "\"b\"}}}}",
+         "unknown field \"spec.baseModle\""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        for (enum field_validation how = FIELDS_WARN; how <= FIELDS_IGNORE; how++) {
+            cleanup_json json_t *warnings = json_array();
+            struct strategy_input input = input_for(cases[i].group, cases[i].plural, warnings);
+            input.field_validation = how;
+            cleanup_json json_t *object = parse(cases[i].text);
+            cleanup_json json_t *status = strategy_create(&input, object);
+            bool is_bad = cases[i].path != NULL;
+            if ((status != NULL) != (is_bad && how == FIELDS_STRICT)) {
+                fail_msg("%s: %s", cases[i].text, status != NULL ? json_string_at(status, "message", "") : "accepted");
+            }
+            assert_int_equal(json_array_size(warnings), is_bad && how == FIELDS_WARN ? 1 : 0);
+            const char *words =
+                status != NULL ? json_string_at(status, "message", "") : json_string_value(json_array_get(warnings, 0));
+            assert_true(!is_bad || how == FIELDS_IGNORE || strstr(words, cases[i].path) != NULL);
+        }
+    }
+    /* Dropped, whoever asked. */
+    cleanup_json json_t *pruned = created("apps", "deployments", DEPLOYMENT("\"foo\":1,", ",\"bar\":[{}]"));
+    cleanup_free char *text = json_text(pruned);
+    assert_null(strstr(text, "foo"));
+    assert_null(strstr(text, "bar"));
+}
+
+/* However many there are and whatever their names. */
+static void test_unknown_fields_are_told_in_bounds(void **state) {
+    (void)state;
+    cleanup_json json_t *object = json_pack("{s:{s:s}}", "metadata", "name", "c");
+    for (int i = 0; i < 1000; i++) {
+        cleanup_free char *name = xasprintf("%d%0*d", i, 1000, 0);
+        json_object_set_new(object, name, json_true());
+    }
+    cleanup_json json_t *warnings = json_array();
+    struct strategy_input input = input_for("", "configmaps", warnings);
+    cleanup_json json_t *strict = json_deep_copy(object);
+    assert_null(strategy_create(&input, object));
+    assert_int_equal(json_array_size(warnings), 10);
+    input.field_validation = FIELDS_STRICT;
+    cleanup_json json_t *status = strategy_create(&input, strict);
+    assert_non_null(status);
+    const char *message = json_string_at(status, "message", "");
+    assert_true(strlen(message) < 4096);
+    assert_non_null(strstr(message, ", and 990 more"));
+}
+
+/* Everything that a type names is a type. */
+static void check_type(const char *name, json_t *seen) {
+    const struct schema_type *type = schema_find(name);
+    if (type == NULL) {
+        fail_msg("no type \"%s\"", name);
+    }
+    if (json_object_get(seen, name) != NULL) {
+        return;
+    }
+    json_object_set_new(seen, name, json_true());
+    for (const char *at = type->fields; (at = strchr(at, ':')) != NULL;) {
+        at++;
+        cleanup_free char *below = xstrndup(at, strcspn(at, " "));
+        check_type(below, seen);
+    }
+}
+
+static void test_types(void **state) {
+    (void)state;
+    cleanup_json json_t *seen = json_object();
+    for (const struct resource *resource = resource_table; resource->plural != NULL; resource++) {
+        if (!resource->is_custom) {
+            check_type(resource->kind, seen);
+        }
+    }
+    assert_true(json_object_size(seen) > 100);
 }
 
 /* What could not be read again, and what is larger than etcd takes. */
@@ -220,9 +332,15 @@ static void test_scale(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_create), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_bounds), cmocka_unit_test(test_loopback_endpoints_are_allowed),
-        cmocka_unit_test(test_update), cmocka_unit_test(test_deletion_options),
+        cmocka_unit_test(test_create),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_unknown_fields),
+        cmocka_unit_test(test_unknown_fields_are_told_in_bounds),
+        cmocka_unit_test(test_types),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_loopback_endpoints_are_allowed),
+        cmocka_unit_test(test_update),
+        cmocka_unit_test(test_deletion_options),
         cmocka_unit_test(test_scale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,10 +2,14 @@
 
 #include "adapter/model_adapter.h"
 #include "cluster/api/object.h"
+#include "cluster/api/schema.h"
 #include "cluster/api/status.h"
 #include "cluster/api/validate.h"
 
 #include <string.h>
+
+#define UNKNOWN_FIELDS_MAX 10 /* told of one object */
+#define PATH_BYTES_MAX 256
 
 json_t *field_validation_parse(const char *text, enum field_validation *ret) {
     *ret = FIELDS_WARN;
@@ -81,28 +85,53 @@ static json_t *check_namespace(const struct strategy_input *input, json_t *objec
     return NULL;
 }
 
-/* Unknown fields of custom resources: refused, warned about, or dropped silently; dropped in any case. */
+/* Appends the paths of the unknown fields, at most UNKNOWN_FIELDS_MAX, and drops them all. Returns how many there were. */
+static size_t prune_unknown(const struct resource *resource, json_t *object, json_t *paths) {
+    const struct schema_type *type = schema_find(resource->kind);
+    if (!resource->is_custom) {
+        return type != NULL ? schema_prune(type, object, paths, UNKNOWN_FIELDS_MAX) : 0;
+    }
+    model_adapter_unknown_fields(object, paths);
+    model_adapter_prune(object);
+    return json_array_size(paths);
+}
+
+/* A client chooses how long the names of its members are. */
+static char *shortened(const char *path) {
+    size_t len = strlen(path);
+    if (len <= PATH_BYTES_MAX) {
+        return xstrdup(path);
+    }
+    len = PATH_BYTES_MAX;
+    while (len > 0 && ((unsigned char)path[len] & 0xc0) == 0x80) {
+        len--; /* not within a character */
+    }
+    return xasprintf("%.*s...", (int)len, path);
+}
+
+/* Unknown fields: refused, warned about, or dropped silently; dropped in any case. */
 static json_t *check_fields(const struct strategy_input *input, json_t *object) {
-    if (!input->resource->is_custom) {
+    cleanup_json json_t *paths = json_array();
+    size_t count = prune_unknown(input->resource, object, paths);
+    if (count == 0 || input->field_validation == FIELDS_IGNORE) {
         return NULL;
     }
-    cleanup_json json_t *paths = json_array();
-    model_adapter_unknown_fields(object, paths);
     cleanup_buffer struct buffer unknown = BUFFER_INIT;
-    size_t i = 0;
-    const json_t *path = NULL;
-    json_array_foreach(paths, i, path) {
-        buffer_printf(&unknown, "%sunknown field \"%s\"", i > 0 ? ", " : "", json_string_value(path));
+    for (size_t i = 0; i < json_array_size(paths) && i < UNKNOWN_FIELDS_MAX; i++) {
+        cleanup_free char *path = shortened(json_string_value(json_array_get(paths, i)));
+        buffer_printf(&unknown, "%sunknown field \"%s\"", i > 0 ? ", " : "", path);
         if (input->field_validation == FIELDS_WARN) {
-            json_array_append_new(input->warnings, json_sprintf("unknown field \"%s\"", json_string_value(path)));
+            json_array_append_new(input->warnings, json_sprintf("unknown field \"%s\"", path));
         }
     }
-    if (unknown.len > 0 && input->field_validation == FIELDS_STRICT) {
-        return status_error(400, "BadRequest", "%s in version \"%s\" cannot be handled as a %s: strict decoding error: %s",
-                            input->resource->kind, input->resource->version, input->resource->kind, buffer_text(&unknown));
+    if (input->field_validation == FIELDS_WARN) {
+        return NULL;
     }
-    model_adapter_prune(object);
-    return NULL;
+    if (count > UNKNOWN_FIELDS_MAX) {
+        buffer_printf(&unknown, ", and %zu more", count - UNKNOWN_FIELDS_MAX);
+    }
+    return status_error(400, "BadRequest", "%s in version \"%s\" cannot be handled as a %s: strict decoding error: %s",
+                        input->resource->kind, input->resource->version, input->resource->kind, buffer_text(&unknown));
 }
 
 static json_t *default_and_validate(const struct resource *resource, json_t *object, const json_t *old_object) {
