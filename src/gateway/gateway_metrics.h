@@ -15,6 +15,7 @@ struct gateway_metrics {
     struct metric *retries;   /* davit_gateway_retries_total{reason} */
     struct metric *cut;       /* davit_gateway_cut_responses_total: the engine died after the first byte */
     struct metric *models;    /* davit_gateway_models{kind} */
+    struct metric *hidden;    /* davit_gateway_hidden_adapters{namespace,adapter}: its name is another's */
     struct metric *rebuilds;  /* davit_gateway_route_rebuild_seconds */
 };
 

@@ -3,8 +3,12 @@
  *
  * Names. A base model is the label model.aibrix.ai/name of pods, an adapter the name of a ModelAdapter. Names are global at the
  * gateway, because a request carries nothing else, so of equal names one wins, always the same: a base model before an adapter
- * (engines answer such a name with the base, too), then the adapter of the first namespace in byte order. The others are hidden
- * until it is gone. */
+ * (engines answer such a name with the base, too), then the oldest adapter (creationTimestamp, then uid: the API server gives
+ * both). The others are hidden until it is gone; they are logged once and are davit_gateway_hidden_adapters.
+ *
+ * So nobody gets hold of a served adapter's name by making a ModelAdapter, in whatever namespace. Who may make pods can: a pod that
+ * carries a base model's label is taken for one that serves it, and its label takes the name from an adapter. Where namespaces do
+ * not trust one another in that, each gets a gateway of its own (--namespace). */
 #ifndef DAVIT_GATEWAY_ROUTE_H
 #define DAVIT_GATEWAY_ROUTE_H
 
@@ -31,6 +35,7 @@ struct route_model {
     char *root;   /* where it comes from, without user info and query; the name for a base model */
     char *parent; /* base model of an adapter, "" when unknown; NULL for a base model */
     int64_t created_s;
+    bool is_ending;        /* its endpoints still serve and are about to go: there are no others */
     size_t endpoint_count; /* may be 0: known, and nobody to answer now */
     struct route_endpoint *endpoints[];
 };

@@ -13,9 +13,15 @@ static const char *label(const json_t *object, const char *key) {
     return value != NULL ? value : "";
 }
 
-static bool is_numeric_address(const char *text) {
+/* In its one canonical form, so that equal addresses are equal texts; "" when it is none. */
+static char *numeric_address(const char *text) {
     unsigned char bytes[sizeof(struct in6_addr)];
-    return inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1;
+    char canonical[INET6_ADDRSTRLEN] = "";
+    int family = text != NULL && strchr(text, ':') != NULL ? AF_INET6 : AF_INET;
+    if (text != NULL && inet_pton(family, text, bytes) == 1) {
+        (void)inet_ntop(family, bytes, canonical, sizeof(canonical));
+    }
+    return xstrdup(canonical);
 }
 
 static int64_t created_s(const json_t *object) {
@@ -37,29 +43,49 @@ static bool is_ready(const json_t *pod) {
     return false;
 }
 
+static void read_ips(const json_t *pod, char *ret_ips[ROUTE_POD_IPS_MAX]) {
+    const json_t *all = json_at(pod, "status.podIPs");
+    ret_ips[0] = numeric_address(json_string_at(pod, "status.podIP", ""));
+    ret_ips[1] = xstrdup("");
+    for (size_t i = 0; i < json_array_size(all) && ret_ips[0][0] != '\0' && ret_ips[1][0] == '\0'; i++) {
+        char *ip = numeric_address(json_string_at(json_array_get(all, i), "ip", ""));
+        if (strcmp(ip, ret_ips[0]) != 0) {
+            free(ret_ips[1]);
+            ret_ips[1] = ip;
+        } else {
+            free(ip);
+        }
+    }
+}
+
 void route_pod_read(const json_t *pod, struct route_pod *ret_facts) {
-    const char *ip = json_string_at(pod, "status.podIP", "");
     long port = strtol(label(pod, LABEL_MODEL_PORT), NULL, 10);
-    bool has_address = is_numeric_address(ip);
     *ret_facts = (struct route_pod){
-        .ip = xstrdup(has_address ? ip : ""),
         .model = xstrdup(label(pod, LABEL_MODEL_NAME)),
         .port = port > 0 && port < 65536 ? (int)port : ENGINE_PORT,
-        .is_routable = has_address && is_ready(pod) && !kube_is_deleting(pod),
         .is_sglang = strcmp(label(pod, LABEL_MODEL_ENGINE), "sglang") == 0,
         .created_s = created_s(pod),
     };
+    read_ips(pod, ret_facts->ips);
+    if (ret_facts->ips[0][0] != '\0' && is_ready(pod)) {
+        ret_facts->state = kube_is_deleting(pod) ? ROUTE_STATE_ENDING : ROUTE_STATE_READY;
+    }
+}
+
+bool route_pod_has_ip(const struct route_pod *facts, const char *ip) {
+    return strcmp(facts->ips[0], ip) == 0 || (facts->ips[1][0] != '\0' && strcmp(facts->ips[1], ip) == 0);
 }
 
 void route_pod_release(struct route_pod *facts) {
-    free(facts->ip);
+    free(facts->ips[0]);
+    free(facts->ips[1]);
     free(facts->model);
     *facts = (struct route_pod){0};
 }
 
 bool route_pod_equal(const struct route_pod *a, const struct route_pod *b) {
-    return a->port == b->port && a->is_routable == b->is_routable && a->is_sglang == b->is_sglang && a->created_s == b->created_s &&
-           strcmp(a->ip, b->ip) == 0 && strcmp(a->model, b->model) == 0;
+    return a->port == b->port && a->state == b->state && a->is_sglang == b->is_sglang && a->created_s == b->created_s &&
+           strcmp(a->ips[0], b->ips[0]) == 0 && strcmp(a->ips[1], b->ips[1]) == 0 && strcmp(a->model, b->model) == 0;
 }
 
 /* Signed URLs carry secrets in the query, others in the user info. */
@@ -124,6 +150,16 @@ static int slice_port(const json_t *slice) {
     return found > 0 && found < 65536 ? (int)found : 0;
 }
 
+/* What is left out has the meaning that the API gives it: ready, serving as ready, not terminating. */
+static enum route_state endpoint_state(const json_t *endpoint) {
+    bool is_ready = json_bool_at(endpoint, "conditions.ready", true);
+    if (is_ready) {
+        return ROUTE_STATE_READY;
+    }
+    bool is_ending = json_bool_at(endpoint, "conditions.serving", false) && json_bool_at(endpoint, "conditions.terminating", false);
+    return is_ending ? ROUTE_STATE_ENDING : ROUTE_STATE_OUT;
+}
+
 void route_slice_read(const json_t *slice, struct route_slice *ret_facts) {
     const json_t *endpoints = json_at(slice, "endpoints");
     size_t room = json_array_size(endpoints);
@@ -136,13 +172,16 @@ void route_slice_read(const json_t *slice, struct route_slice *ret_facts) {
     };
     for (size_t i = 0; i < room; i++) {
         const json_t *endpoint = json_array_get(endpoints, i);
-        const char *ip = json_string_value(json_array_get(json_object_get(endpoint, "addresses"), 0));
-        if (ip == NULL || !is_numeric_address(ip) || !json_bool_at(endpoint, "conditions.ready", true)) {
+        char *ip = numeric_address(json_string_value(json_array_get(json_object_get(endpoint, "addresses"), 0)));
+        enum route_state state = endpoint_state(endpoint);
+        if (ip[0] == '\0' || state == ROUTE_STATE_OUT) {
+            free(ip);
             continue;
         }
         bool is_pod = strcmp(json_string_at(endpoint, "targetRef.kind", ""), "Pod") == 0;
         facts.endpoints[facts.count++] = (struct slice_endpoint){
-            .ip = xstrdup(ip),
+            .ip = ip,
+            .state = state,
             .pod = xstrdup(is_pod ? json_string_at(endpoint, "targetRef.name", "") : ""),
         };
     }
@@ -166,7 +205,9 @@ bool route_slice_equal(const struct route_slice *a, const struct route_slice *b)
         return false;
     }
     for (size_t i = 0; i < a->count; i++) {
-        if (strcmp(a->endpoints[i].ip, b->endpoints[i].ip) != 0 || strcmp(a->endpoints[i].pod, b->endpoints[i].pod) != 0) {
+        const struct slice_endpoint *x = &a->endpoints[i];
+        const struct slice_endpoint *y = &b->endpoints[i];
+        if (x->state != y->state || strcmp(x->ip, y->ip) != 0 || strcmp(x->pod, y->pod) != 0) {
             return false;
         }
     }

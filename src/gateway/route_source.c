@@ -6,6 +6,8 @@
 #include "gateway/route_table.h"
 #include "kube/watch_cache.h"
 
+#include <string.h>
+
 struct route_source {
     struct route_source_options options;
     struct route_table *table;
@@ -15,6 +17,7 @@ struct route_source {
     struct timer rebuild;
     int64_t built_ms; /* when the last snapshot was built */
     bool has_built;
+    size_t hidden_count;
 };
 
 static bool is_synced(const struct route_source *source) {
@@ -33,6 +36,29 @@ static void count_models(const struct route_source *source, const struct route_s
     metric_set(source->options.metrics->models, (const char *[]){"adapter"}, adapters);
 }
 
+static void tell_hidden(struct route_source *source) {
+    size_t count = 0;
+    const struct route_hidden *hidden = route_table_hidden(source->table, &count);
+    bool has_changed = count != source->hidden_count;
+    for (size_t i = 0; i < count; i++) {
+        has_changed = has_changed || hidden[i].is_new;
+        if (hidden[i].is_new && strcmp(hidden[i].by, ROUTE_HIDDEN_BY_BASE) == 0) {
+            log_warn("adapter %s/%s cannot be asked for: a base model has its name", hidden[i].namespace, hidden[i].name);
+        } else if (hidden[i].is_new) {
+            log_warn("adapter %s/%s cannot be asked for: %s/%s is older and has the name", hidden[i].namespace, hidden[i].name,
+                     hidden[i].by, hidden[i].name);
+        }
+    }
+    source->hidden_count = count;
+    if (!has_changed) {
+        return;
+    }
+    metric_clear(source->options.metrics->hidden);
+    for (size_t i = 0; i < count; i++) {
+        metric_set(source->options.metrics->hidden, (const char *[]){hidden[i].namespace, hidden[i].name}, 1);
+    }
+}
+
 static void on_rebuild(void *arg) {
     struct route_source *source = arg;
     if (!is_synced(source)) {
@@ -42,6 +68,7 @@ static void on_rebuild(void *arg) {
     struct route_snapshot *snapshot = route_table_build(source->table);
     metric_observe(source->options.metrics->rebuilds, NULL, (double)(clock_now_ns() - before_ns) / 1e9);
     count_models(source, snapshot);
+    tell_hidden(source);
     if (!source->has_built) {
         log_info("routes read: %zu names", snapshot->count);
     }

@@ -28,6 +28,7 @@ struct adapter_record {
     char *namespace;
     const char *name;
     bool exists;
+    char *hidden_by; /* as of the last build; see struct route_hidden */
     LIST_HEAD(slice_list, slice_record) slices;
     struct route_model *model; /* as of the last build; NULL = to be made anew */
 };
@@ -39,9 +40,12 @@ struct route_table {
     size_t gone_count;
     struct map slices;               /* "namespace/name" -> slice_record */
     struct map adapters;             /* "namespace/name" -> adapter_record */
-    struct adapter_record **by_name; /* those that exist, in order of (name, namespace) */
+    struct adapter_record **by_name; /* those that exist, by name; of one name the first has it */
     size_t by_name_count;
     size_t by_name_room;
+    struct route_hidden *hidden; /* as of the last build */
+    size_t hidden_count;
+    size_t hidden_room;
     struct map bases; /* name -> route_model, as of the last change of a pod */
     bool pods_changed;
     struct map endpoints; /* "address port" -> route_endpoint, a reference each */
@@ -64,22 +68,26 @@ static char *make_key(const char *namespace, const char *name) {
 
 /* ---- pods ---- */
 
-static void forget_address(struct route_table *table, const struct pod_record *pod) {
-    if (map_get(&table->pods_by_ip, pod->facts.ip) == pod) {
-        map_remove(&table->pods_by_ip, pod->facts.ip);
+static void forget_addresses(struct route_table *table, const struct pod_record *pod) {
+    for (size_t i = 0; i < ROUTE_POD_IPS_MAX; i++) {
+        if (map_get(&table->pods_by_ip, pod->facts.ips[i]) == pod) {
+            map_remove(&table->pods_by_ip, pod->facts.ips[i]);
+        }
     }
 }
 
 /* Pods on the host's network share an address: one that can be asked is preferred. */
-static void note_address(struct route_table *table, struct pod_record *pod) {
-    const struct pod_record *other = map_get(&table->pods_by_ip, pod->facts.ip);
-    if (pod->facts.ip[0] != '\0' && (other == NULL || pod->facts.is_routable || !other->facts.is_routable)) {
-        map_set(&table->pods_by_ip, pod->facts.ip, pod);
+static void note_addresses(struct route_table *table, struct pod_record *pod) {
+    for (size_t i = 0; i < ROUTE_POD_IPS_MAX && pod->facts.ips[i][0] != '\0'; i++) {
+        const struct pod_record *other = map_get(&table->pods_by_ip, pod->facts.ips[i]);
+        if (other == NULL || pod->facts.state >= other->facts.state) {
+            map_set(&table->pods_by_ip, pod->facts.ips[i], pod);
+        }
     }
 }
 
 static void drop_pod(struct route_table *table, struct pod_record *pod) {
-    forget_address(table, pod);
+    forget_addresses(table, pod);
     map_remove(&table->pods, pod->key);
     route_pod_release(&pod->facts);
     free(pod->key);
@@ -91,7 +99,7 @@ static bool mark_gone(struct route_table *table, struct pod_record *pod) {
         return false;
     }
     pod->is_gone = true;
-    pod->facts.is_routable = false;
+    pod->facts.state = ROUTE_STATE_OUT;
     TAILQ_INSERT_TAIL(&table->gone, pod, in_gone);
     if (++table->gone_count > ROUTE_GONE_PODS_MAX) {
         struct pod_record *oldest = TAILQ_FIRST(&table->gone);
@@ -120,7 +128,7 @@ bool route_table_set_pod(struct route_table *table, const char *namespace, const
         route_pod_release(&facts);
         return false;
     } else {
-        forget_address(table, pod);
+        forget_addresses(table, pod);
         route_pod_release(&pod->facts);
     }
     if (pod->is_gone) {
@@ -129,15 +137,21 @@ bool route_table_set_pod(struct route_table *table, const char *namespace, const
         table->gone_count--;
     }
     pod->facts = facts;
-    note_address(table, pod);
+    note_addresses(table, pod);
     table->pods_changed = true;
     return true;
 }
 
 /* ---- adapters ---- */
 
+/* Of equal names the oldest comes first. A tie goes by uid, which nobody chooses; the namespace only makes the order a total one.
+ */
 static int compare_records(const struct adapter_record *a, const struct adapter_record *b) {
     int order = strcmp(a->name, b->name);
+    if (order == 0 && a->facts.created_s != b->facts.created_s) {
+        order = a->facts.created_s < b->facts.created_s ? -1 : 1;
+    }
+    order = order != 0 ? order : strcmp(a->facts.uid, b->facts.uid);
     return order != 0 ? order : strcmp(a->namespace, b->namespace);
 }
 
@@ -196,6 +210,7 @@ static void drop_adapter_if_empty(struct route_table *table, struct adapter_reco
     }
     map_remove(&table->adapters, adapter->key);
     adapter_is_dirty(adapter);
+    free(adapter->hidden_by);
     free(adapter->key);
     free(adapter->namespace);
     free(adapter);
@@ -215,18 +230,18 @@ bool route_table_set_adapter(struct route_table *table, const char *namespace, c
         return false;
     }
     adapter_is_dirty(adapter);
-    route_adapter_release(&adapter->facts);
-    if (object == NULL) {
+    if (adapter->exists) { /* its place hangs on the facts */
         remove_by_name(table, adapter);
-        adapter->exists = false;
+    }
+    route_adapter_release(&adapter->facts);
+    adapter->exists = object != NULL;
+    if (object == NULL) {
+        free(take_pointer(adapter->hidden_by));
         drop_adapter_if_empty(table, adapter);
         return true;
     }
     adapter->facts = facts;
-    if (!adapter->exists) {
-        insert_by_name(table, adapter);
-        adapter->exists = true;
-    }
+    insert_by_name(table, adapter);
     return true;
 }
 
@@ -288,11 +303,9 @@ static void give_id_back(struct route_table *table, unsigned id) {
 
 /* A reference to the endpoint at an address. What is known of its pod may have changed: then it is a new object under the same id.
  */
-static struct route_endpoint *get_endpoint(struct route_table *table, const char *host, int port, const struct pod_record *pod) {
+static struct route_endpoint *find_or_make_endpoint(struct route_table *table, const char *host, int port, const char *pod_name,
+                                                    const char *base, bool is_sglang) {
     cleanup_free char *key = xasprintf("%s %d", host, port);
-    const char *pod_name = pod != NULL ? pod->name : "";
-    const char *base = pod != NULL ? pod->facts.model : "";
-    bool is_sglang = pod != NULL && pod->facts.is_sglang;
     struct route_endpoint *endpoint = map_get(&table->endpoints, key);
     if (endpoint != NULL && endpoint->is_sglang == is_sglang && strcmp(endpoint->pod, pod_name) == 0 &&
         strcmp(endpoint->base, base) == 0) {
@@ -313,6 +326,14 @@ static struct route_endpoint *get_endpoint(struct route_table *table, const char
     return fresh;
 }
 
+static struct route_endpoint *get_endpoint(struct route_table *table, const char *host, int port, const struct pod_record *pod) {
+    return find_or_make_endpoint(table, host, port, pod->name, pod->facts.model, pod->facts.is_sglang);
+}
+
+static struct route_endpoint *get_endpoint_of_unwatched(struct route_table *table, const char *host, int port, const char *pod) {
+    return find_or_make_endpoint(table, host, port, pod, "", false);
+}
+
 static void sweep_endpoints(struct route_table *table) {
     size_t at = 0;
     for (struct map_entry *entry; (entry = map_next(&table->endpoints, &at)) != NULL;) {
@@ -325,6 +346,7 @@ static void sweep_endpoints(struct route_table *table) {
     }
 }
 
+/* `endpoint`'s reference goes to the model, which keeps one of a kind. */
 static void add_endpoint(struct route_model *model, struct route_endpoint *endpoint) {
     for (size_t i = 0; i < model->endpoint_count; i++) {
         if (model->endpoints[i] == endpoint) { /* two slices may name one pod */
@@ -355,6 +377,19 @@ static void count_bases(const struct route_table *table, struct map *counts) {
     }
 }
 
+/* Pods that are READY; then, for base models that got none, those that are ENDING. */
+static void add_pods(struct route_table *table, enum route_state state) {
+    size_t at = 0;
+    for (struct map_entry *entry; (entry = map_next(&table->pods, &at)) != NULL;) {
+        const struct pod_record *pod = entry->value;
+        struct route_model *model = pod->facts.state == state ? map_get(&table->bases, pod->facts.model) : NULL;
+        if (model != NULL && (state == ROUTE_STATE_READY || model->endpoint_count == 0 || model->is_ending)) {
+            model->is_ending = state == ROUTE_STATE_ENDING;
+            add_endpoint(model, get_endpoint(table, pod->facts.ips[0], pod->facts.port, pod));
+        }
+    }
+}
+
 static void rebuild_bases(struct route_table *table) {
     release_bases(table);
     struct map counts = MAP_INIT;
@@ -376,10 +411,9 @@ static void rebuild_bases(struct route_table *table) {
         if (model->created_s == 0 || pod->facts.created_s < model->created_s) {
             model->created_s = pod->facts.created_s;
         }
-        if (pod->facts.is_routable) {
-            add_endpoint(model, get_endpoint(table, pod->facts.ip, pod->facts.port, pod));
-        }
     }
+    add_pods(table, ROUTE_STATE_READY);
+    add_pods(table, ROUTE_STATE_ENDING);
 }
 
 static const struct pod_record *find_pod(const struct route_table *table, const char *namespace,
@@ -391,16 +425,53 @@ static const struct pod_record *find_pod(const struct route_table *table, const 
     return map_get(&table->pods, key);
 }
 
+static enum route_state worse(enum route_state a, enum route_state b) {
+    return a < b ? a : b;
+}
+
+/* A pod may be named by a slice of each address family. One that is watched is asked at its own first address, whichever slice
+ * names it; of one that is not, the IPv4 address is kept. */
+static void add_slice_endpoint(struct route_table *table, const struct slice_record *slice, const struct slice_endpoint *endpoint,
+                               const struct pod_record *pod, struct route_model *model) {
+    int port = slice->facts.port != 0 ? slice->facts.port : pod != NULL ? pod->facts.port : ENGINE_PORT;
+    if (pod != NULL) {
+        add_endpoint(model, get_endpoint(table, pod->facts.ips[0], port, pod));
+        return;
+    }
+    struct route_endpoint *found = get_endpoint_of_unwatched(table, endpoint->ip, port, endpoint->pod);
+    for (size_t i = 0; i < model->endpoint_count && endpoint->pod[0] != '\0'; i++) {
+        struct route_endpoint *other = model->endpoints[i];
+        if (strcmp(other->pod, found->pod) == 0 && other->port == port) {
+            bool is_better = strchr(other->host, ':') != NULL && strchr(found->host, ':') == NULL;
+            model->endpoints[i] = is_better ? found : other;
+            route_endpoint_unref(is_better ? other : found);
+            return;
+        }
+    }
+    add_endpoint(model, found);
+}
+
 static void add_slice(struct route_table *table, const struct adapter_record *adapter, const struct slice_record *slice,
-                      struct route_model *model) {
+                      enum route_state state, struct route_model *model) {
     for (size_t i = 0; i < slice->facts.count; i++) {
         const struct slice_endpoint *endpoint = &slice->facts.endpoints[i];
         const struct pod_record *pod = find_pod(table, adapter->namespace, endpoint);
-        if (pod != NULL && (!pod->facts.is_routable || strcmp(pod->facts.ip, endpoint->ip) != 0)) {
+        if (pod != NULL && !route_pod_has_ip(&pod->facts, endpoint->ip)) {
             continue;
         }
-        int port = slice->facts.port != 0 ? slice->facts.port : pod != NULL ? pod->facts.port : ENGINE_PORT;
-        add_endpoint(model, get_endpoint(table, endpoint->ip, port, pod));
+        if (worse(endpoint->state, pod != NULL ? pod->facts.state : ROUTE_STATE_READY) == state) {
+            add_slice_endpoint(table, slice, endpoint, pod, model);
+        }
+    }
+}
+
+static void add_slices(struct route_table *table, const struct adapter_record *adapter, enum route_state state,
+                       struct route_model *model) {
+    const struct slice_record *slice;
+    LIST_FOREACH(slice, &adapter->slices, in_adapter) {
+        if (strcmp(slice->facts.owner_uid, adapter->facts.uid) == 0) {
+            add_slice(table, adapter, slice, state, model);
+        }
     }
 }
 
@@ -414,10 +485,10 @@ static struct route_model *build_adapter(struct route_table *table, const struct
     model->is_adapter = true;
     model->root = xstrdup(adapter->facts.root);
     model->created_s = adapter->facts.created_s;
-    LIST_FOREACH(slice, &adapter->slices, in_adapter) {
-        if (strcmp(slice->facts.owner_uid, adapter->facts.uid) == 0) {
-            add_slice(table, adapter, slice, model);
-        }
+    add_slices(table, adapter, ROUTE_STATE_READY, model);
+    if (model->endpoint_count == 0) {
+        model->is_ending = true;
+        add_slices(table, adapter, ROUTE_STATE_ENDING, model);
     }
     const char *parent = model->endpoint_count > 0 ? model->endpoints[0]->base : "";
     model->parent = xstrdup(adapter->facts.base[0] != '\0' ? adapter->facts.base : parent);
@@ -436,6 +507,38 @@ static void refresh_after_pods(struct route_table *table) {
     table->pods_changed = false;
 }
 
+/* Who has the adapter's name instead of it; NULL when it has it. `first`: the first adapter of that name. */
+static const char *hidden_by(const struct route_table *table, const struct adapter_record *adapter,
+                             const struct adapter_record *first) {
+    if (map_get(&table->bases, adapter->name) != NULL) {
+        return ROUTE_HIDDEN_BY_BASE;
+    }
+    return adapter != first ? first->namespace : NULL;
+}
+
+static void note_hidden(struct route_table *table, struct adapter_record *adapter, const char *by) {
+    bool is_as_before = by != NULL ? adapter->hidden_by != NULL && strcmp(adapter->hidden_by, by) == 0 : adapter->hidden_by == NULL;
+    if (by != NULL) {
+        if (table->hidden_count == table->hidden_room) {
+            table->hidden_room = table->hidden_room * 2 + 16;
+            table->hidden = xrealloc(table->hidden, table->hidden_room * sizeof(*table->hidden));
+        }
+        if (!is_as_before) {
+            free(adapter->hidden_by);
+            adapter->hidden_by = xstrdup(by);
+        }
+        table->hidden[table->hidden_count++] = (struct route_hidden){
+            .namespace = adapter->namespace, .name = adapter->name, .by = adapter->hidden_by, .is_new = !is_as_before};
+    } else if (!is_as_before) {
+        free(take_pointer(adapter->hidden_by));
+    }
+}
+
+const struct route_hidden *route_table_hidden(const struct route_table *table, size_t *ret_count) {
+    *ret_count = table->hidden_count;
+    return table->hidden;
+}
+
 struct route_snapshot *route_table_build(struct route_table *table) {
     bool pods_changed = table->pods_changed;
     if (pods_changed) {
@@ -448,12 +551,14 @@ struct route_snapshot *route_table_build(struct route_table *table) {
         models[count++] = route_model_ref(entry->value);
     }
     qsort(models, count, sizeof(struct route_model *), compare_models);
-    const char *previous = "";
+    const struct adapter_record *first = NULL;
+    table->hidden_count = 0;
     for (size_t i = 0; i < table->by_name_count; i++) {
         struct adapter_record *adapter = table->by_name[i];
-        bool is_hidden = strcmp(adapter->name, previous) == 0 || map_get(&table->bases, adapter->name) != NULL;
-        previous = adapter->name;
-        if (is_hidden) {
+        first = first != NULL && strcmp(first->name, adapter->name) == 0 ? first : adapter;
+        const char *by = hidden_by(table, adapter, first);
+        note_hidden(table, adapter, by);
+        if (by != NULL) {
             continue;
         }
         if (adapter->model == NULL) {
@@ -500,6 +605,7 @@ void route_table_free(struct route_table *table) {
     map_release(&table->pods_by_ip);
     map_release(&table->endpoints);
     free(table->by_name);
+    free(table->hidden);
     free(table->free_ids);
     free(table);
 }

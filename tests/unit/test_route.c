@@ -43,13 +43,17 @@ static bool ready_pod(struct route_table *table, const char *name, const char *i
     return set_pod(table, "default", name, "base", ip, "True", "", "");
 }
 
-static bool set_adapter(struct route_table *table, const char *namespace, const char *name) {
+static bool set_adapter_of(struct route_table *table, const char *namespace, const char *name, const char *time) {
     cleanup_json json_t *adapter =
         parse("{\"metadata\":{\"name\":\"%s\",\"namespace\":\"%s\",\"uid\":\"uid-%s-%s\","
-              "\"creationTimestamp\":\"2026-11-23T11:00:00Z\"},"
+              "\"creationTimestamp\":\"2026-11-23T%sZ\"},"
               "\"spec\":{\"artifactURL\":\"https://user:secret@hub/%s?sig=secret\",\"baseModel\":\"base\"}}",
-              name, namespace, namespace, name, name);
+              name, namespace, namespace, name, time, name);
     return route_table_set_adapter(table, namespace, name, adapter);
+}
+
+static bool set_adapter(struct route_table *table, const char *namespace, const char *name) {
+    return set_adapter_of(table, namespace, name, "11:00:00");
 }
 
 /* endpoints: JSON of the array's inside. */
@@ -89,6 +93,7 @@ static void test_base_models(void **state) {
     expect_route(table, "base", "10.0.0.1:8000 10.0.0.2:9000");
     set_pod(table, "default", "p1", "base", "10.0.0.1", "True", ",\"deletionTimestamp\":\"2026-11-23T12:00:00Z\"", "");
     expect_route(table, "base", "10.0.0.2:9000");
+    set_pod(table, "default", "p1", "base", "10.0.0.1", "False", ",\"deletionTimestamp\":\"2026-11-23T12:00:00Z\"", "");
     assert_true(route_table_set_pod(table, "other", "p2", NULL));
     assert_false(route_table_set_pod(table, "other", "p2", NULL));
     expect_route(table, "base", "");
@@ -151,23 +156,125 @@ static void test_adapters(void **state) {
     route_table_free(table);
 }
 
+/* "namespace/name<namespace of who has it[ new]" of the hidden adapters. */
+static void expect_hidden(struct route_table *table, const char *expected) {
+    size_t count = 0;
+    const struct route_hidden *hidden = route_table_hidden(table, &count);
+    struct buffer text = BUFFER_INIT;
+    for (size_t i = 0; i < count; i++) {
+        buffer_printf(&text, "%s%s/%s<%s%s", i > 0 ? " " : "", hidden[i].namespace, hidden[i].name, hidden[i].by,
+                      hidden[i].is_new ? " new" : "");
+    }
+    assert_string_equal(buffer_text(&text), expected);
+    buffer_release(&text);
+}
+
 static void test_equal_names(void **state) {
     (void)state;
     struct route_table *table = route_table_new();
     ready_pod(table, "p1", "10.0.0.1");
-    set_adapter(table, "team-b", "sql");
+    set_adapter_of(table, "team-b", "sql", "11:00:00");
     set_slice(table, "team-b", "sql", "sql", "{\"addresses\":[\"10.0.0.11\"]}");
     expect_route(table, "sql", "10.0.0.11:8000");
-    set_adapter(table, "team-a", "sql");
+    expect_hidden(table, "");
+    /* Who comes later does not get the name, though its namespace is the first in the alphabet. It is told once. */
+    set_adapter_of(table, "team-a", "sql", "11:00:01");
     set_slice(table, "team-a", "sql", "sql", "{\"addresses\":[\"10.0.0.10\"]}");
-    expect_route(table, "sql", "10.0.0.10:8000"); /* the first namespace */
-    route_table_set_adapter(table, "team-a", "sql", NULL);
     expect_route(table, "sql", "10.0.0.11:8000");
-    set_adapter(table, "team-a", "base"); /* a base model hides it */
+    expect_hidden(table, "team-a/sql<team-b new");
+    expect_route(table, "sql", "10.0.0.11:8000");
+    expect_hidden(table, "team-a/sql<team-b");
+    /* Of the same second: by uid ("uid-team-0-sql" is before "uid-team-b-sql"). */
+    set_adapter_of(table, "team-0", "sql", "11:00:00");
+    expect_route(table, "sql", "");
+    expect_hidden(table, "team-b/sql<team-0 new team-a/sql<team-0 new");
+    route_table_set_adapter(table, "team-0", "sql", NULL);
+    expect_route(table, "sql", "10.0.0.11:8000");
+    expect_hidden(table, "team-a/sql<team-b new");
+    /* The owner made anew is younger now. */
+    route_table_set_adapter(table, "team-b", "sql", NULL);
+    expect_route(table, "sql", "10.0.0.10:8000");
+    expect_hidden(table, "");
+    set_adapter_of(table, "team-b", "sql", "12:00:00");
+    expect_route(table, "sql", "10.0.0.10:8000");
+    /* A watch that starts anew may show it so without a deletion in between. */
+    set_adapter_of(table, "team-a", "sql", "13:00:00");
+    expect_route(table, "sql", "10.0.0.11:8000");
+    expect_hidden(table, "team-a/sql<team-b new");
+    /* A base model's name is never an adapter's, however old that is. */
+    set_adapter_of(table, "team-a", "base", "01:00:00");
     set_slice(table, "team-a", "base", "base", "{\"addresses\":[\"10.0.0.10\"]}");
     expect_route(table, "base", "10.0.0.1:8000");
+    expect_hidden(table, "team-a/base< new team-a/sql<team-b");
     route_table_set_pod(table, "default", "p1", NULL);
     expect_route(table, "base", "10.0.0.10:8000");
+    expect_hidden(table, "team-a/sql<team-b");
+    route_table_free(table);
+}
+
+static void test_what_is_about_to_go(void **state) {
+    (void)state;
+    static const char deleting[] = ",\"deletionTimestamp\":\"2026-11-23T12:00:00Z\"";
+    struct route_table *table = route_table_new();
+    ready_pod(table, "p1", "10.0.0.1");
+    set_pod(table, "default", "p2", "base", "10.0.0.2", "True", deleting, "");
+    set_pod(table, "default", "p3", "base", "10.0.0.3", "True", deleting, "");
+    set_pod(table, "default", "p4", "base", "10.0.0.4", "False", deleting, "");
+    set_adapter(table, "default", "sql");
+    set_slice(table, "default", "sql", "sql",
+              "{\"addresses\":[\"10.0.0.1\"],\"targetRef\":{\"kind\":\"Pod\",\"name\":\"p1\"}},"
+              "{\"addresses\":[\"10.0.0.2\"],\"targetRef\":{\"kind\":\"Pod\",\"name\":\"p2\"}},"
+              "{\"addresses\":[\"10.0.0.4\"],\"targetRef\":{\"kind\":\"Pod\",\"name\":\"p4\"}},"
+              "{\"addresses\":[\"10.0.0.50\"],\"conditions\":{\"ready\":false,\"serving\":true,\"terminating\":true}},"
+              "{\"addresses\":[\"10.0.0.51\"],\"conditions\":{\"ready\":false,\"serving\":false,\"terminating\":true}},"
+              "{\"addresses\":[\"10.0.0.52\"],\"conditions\":{\"ready\":false,\"serving\":true}},"
+              "{\"addresses\":[\"10.0.0.53\"],\"conditions\":{\"ready\":false}}");
+    expect_route(table, "base", "10.0.0.1:8000");
+    expect_route(table, "sql", "10.0.0.1:8000");
+    /* Nothing is ready: what still serves is better than nothing. */
+    set_pod(table, "default", "p1", "base", "10.0.0.1", "False", "", "");
+    expect_route(table, "base", "10.0.0.2:8000 10.0.0.3:8000");
+    expect_route(table, "sql", "10.0.0.2:8000 10.0.0.50:8000");
+    ready_pod(table, "p1", "10.0.0.1");
+    expect_route(table, "base", "10.0.0.1:8000");
+    expect_route(table, "sql", "10.0.0.1:8000");
+    /* A condition alone that changes is a change. */
+    assert_true(set_slice(table, "default", "sql", "sql",
+                          "{\"addresses\":[\"10.0.0.50\"],\"conditions\":{\"ready\":false,\"serving\":true,\"terminating\":true}},"
+                          "{\"addresses\":[\"10.0.0.60\"]}"));
+    expect_route(table, "sql", "10.0.0.60:8000");
+    assert_true(set_slice(table, "default", "sql", "sql", "{\"addresses\":[\"10.0.0.50\"]},{\"addresses\":[\"10.0.0.60\"]}"));
+    expect_route(table, "sql", "10.0.0.50:8000 10.0.0.60:8000");
+    route_table_free(table);
+}
+
+static void test_address_families_and_several_slices(void **state) {
+    (void)state;
+    struct route_table *table = route_table_new();
+    cleanup_json json_t *dual =
+        parse("{\"metadata\":{\"labels\":{\"model.aibrix.ai/name\":\"base\"}},\"status\":{\"podIP\":\"10.0.0.1\",\"podIPs\":["
+              "{\"ip\":\"10.0.0.1\"},{\"ip\":\"fd00:0:0::1\"}],\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}");
+    assert_true(route_table_set_pod(table, "default", "p1", dual));
+    set_pod(table, "default", "p6", "base", "FD00::0:6", "True", "", "");
+    expect_route(table, "base", "10.0.0.1:8000 fd00::6:8000");
+    set_adapter(table, "default", "sql");
+    /* A slice a family, and a second one of a family: every pod is one endpoint, also the one that is not watched. */
+    set_slice(table, "default", "sql", "sql",
+              "{\"addresses\":[\"10.0.0.1\"],\"targetRef\":{\"kind\":\"Pod\",\"name\":\"p1\"}},"
+              "{\"addresses\":[\"10.0.0.9\"],\"targetRef\":{\"kind\":\"Pod\",\"name\":\"p9\"}}");
+    set_slice(table, "default", "sql.2", "sql",
+              "{\"addresses\":[\"fd00::1\"],\"targetRef\":{\"kind\":\"Pod\",\"name\":\"p1\"}},"
+              "{\"addresses\":[\"fd00::9\"],\"targetRef\":{\"kind\":\"Pod\",\"name\":\"p9\"}},"
+              "{\"addresses\":[\"fd00::6\"],\"targetRef\":{\"kind\":\"Pod\",\"name\":\"p6\"}}");
+    set_slice(table, "default", "sql.3", "sql", "{\"addresses\":[\"10.0.0.1\"]},{\"addresses\":[\"10.0.0.20\"]}");
+    expect_route(table, "sql", "10.0.0.1:8000 10.0.0.20:8000 10.0.0.9:8000 fd00::6:8000");
+    /* Only the slice of the pod's second family is left. */
+    route_table_set_slice(table, "default", "sql", NULL);
+    route_table_set_slice(table, "default", "sql.3", NULL);
+    expect_route(table, "sql", "10.0.0.1:8000 fd00::9:8000 fd00::6:8000");
+    /* An address that is not the pod's (any more) is not asked. */
+    set_slice(table, "default", "sql.2", "sql", "{\"addresses\":[\"fd00::2\"],\"targetRef\":{\"kind\":\"Pod\",\"name\":\"p1\"}}");
+    expect_route(table, "sql", "");
     route_table_free(table);
 }
 
@@ -279,10 +386,16 @@ static void test_ten_thousand_adapters(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_base_models),        cmocka_unit_test(test_adapters),
-        cmocka_unit_test(test_equal_names),        cmocka_unit_test(test_slice_before_adapter),
-        cmocka_unit_test(test_old_snapshots_stay), cmocka_unit_test(test_ids_are_used_again),
-        cmocka_unit_test(test_models_page),        cmocka_unit_test(test_ten_thousand_adapters),
+        cmocka_unit_test(test_base_models),
+        cmocka_unit_test(test_adapters),
+        cmocka_unit_test(test_equal_names),
+        cmocka_unit_test(test_what_is_about_to_go),
+        cmocka_unit_test(test_address_families_and_several_slices),
+        cmocka_unit_test(test_slice_before_adapter),
+        cmocka_unit_test(test_old_snapshots_stay),
+        cmocka_unit_test(test_ids_are_used_again),
+        cmocka_unit_test(test_models_page),
+        cmocka_unit_test(test_ten_thousand_adapters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
