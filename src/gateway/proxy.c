@@ -47,7 +47,7 @@ static void start_try(struct proxy *proxy);
 
 static void end_try(struct proxy *proxy) {
     if (proxy->endpoint != NULL) {
-        proxy->worker->outstanding[proxy->endpoint->id]--;
+        atomic_fetch_sub_explicit(&proxy->endpoint->load->outstanding, 1, memory_order_relaxed);
         proxy->endpoint = NULL;
     }
     proxy->exchange = NULL;
@@ -180,8 +180,6 @@ static void break_off(struct proxy *proxy, const struct error *err) {
 static struct route_endpoint *choose(struct proxy *proxy) {
     struct balance_question question = {
         .model = proxy->model,
-        .outstanding = proxy->worker->outstanding,
-        .outstanding_len = proxy->worker->outstanding_len,
         .excluded_count = proxy->tries,
         .rotation = proxy->rotation,
     };
@@ -298,16 +296,6 @@ static void rewrite_for_sglang(struct proxy *proxy, const char *body, size_t len
     buffer_append(&proxy->rewritten, body + proxy->scan.model_end, len - proxy->scan.model_end);
 }
 
-static void count_in(struct worker *worker, unsigned id) {
-    if (id >= worker->outstanding_len) {
-        size_t len = (size_t)id * 2 + 64;
-        worker->outstanding = xrealloc(worker->outstanding, len * sizeof(*worker->outstanding));
-        memset(worker->outstanding + worker->outstanding_len, 0, (len - worker->outstanding_len) * sizeof(*worker->outstanding));
-        worker->outstanding_len = len;
-    }
-    worker->outstanding[id]++;
-}
-
 static void start_try(struct proxy *proxy) {
     size_t len = 0;
     const char *body = http_request_body(proxy->request, &len);
@@ -318,7 +306,7 @@ static void start_try(struct proxy *proxy) {
         len = proxy->rewritten.len;
     }
     proxy->tried[proxy->tries++] = proxy->endpoint;
-    count_in(proxy->worker, proxy->endpoint->id);
+    atomic_fetch_add_explicit(&proxy->endpoint->load->outstanding, 1, memory_order_relaxed);
     proxy->exchange = upstream_start(proxy->worker->upstream, &(struct upstream_request){
                                                                   .host = proxy->endpoint->host,
                                                                   .port = proxy->endpoint->port,

@@ -26,12 +26,11 @@ const struct route_model *route_find(const struct route_snapshot *snapshot, cons
     return at != 0 ? snapshot->models[at - 1] : NULL;
 }
 
-struct route_snapshot *route_snapshot_new(struct route_model **models, size_t count, unsigned endpoint_ids) {
+struct route_snapshot *route_snapshot_new(struct route_model **models, size_t count) {
     struct route_snapshot *snapshot = xcalloc(1, sizeof(*snapshot));
     atomic_init(&snapshot->refs, 1);
     snapshot->models = models;
     snapshot->count = count;
-    snapshot->endpoint_ids = endpoint_ids;
     snapshot->slot_count = 16;
     while (snapshot->slot_count < count * 2) {
         snapshot->slot_count *= 2;
@@ -85,6 +84,19 @@ void route_model_unref(struct route_model *model) {
     free(model);
 }
 
+struct route_endpoint *route_endpoint_new(struct route_load *load) {
+    struct route_endpoint *endpoint = xcalloc(1, sizeof(*endpoint));
+    atomic_init(&endpoint->refs, 1);
+    if (load != NULL) {
+        atomic_fetch_add_explicit(&load->refs, 1, memory_order_relaxed);
+    } else {
+        load = xcalloc(1, sizeof(*load));
+        atomic_init(&load->refs, 1);
+    }
+    endpoint->load = load;
+    return endpoint;
+}
+
 struct route_endpoint *route_endpoint_ref(struct route_endpoint *endpoint) {
     atomic_fetch_add_explicit(&endpoint->refs, 1, memory_order_relaxed);
     return endpoint;
@@ -93,6 +105,9 @@ struct route_endpoint *route_endpoint_ref(struct route_endpoint *endpoint) {
 void route_endpoint_unref(struct route_endpoint *endpoint) {
     if (atomic_fetch_sub_explicit(&endpoint->refs, 1, memory_order_acq_rel) != 1) {
         return;
+    }
+    if (atomic_fetch_sub_explicit(&endpoint->load->refs, 1, memory_order_acq_rel) == 1) {
+        free(endpoint->load);
     }
     free(endpoint->host);
     free(endpoint->pod);

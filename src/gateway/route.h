@@ -17,11 +17,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What an address has to do, counted by all loops. It stays when the endpoint object is replaced. */
+struct route_load {
+    atomic_uint refs;
+    atomic_uint outstanding; /* requests under way */
+};
+
 /* An engine's address. One object per (host, port) however many models it answers. */
 struct route_endpoint {
     atomic_uint refs;
-    unsigned id; /* dense and small: index into a loop's load counters. May be given out again once nobody holds the endpoint */
-    char *host;  /* numeric address */
+    struct route_load *load;
+    char *host; /* numeric address */
     int port;
     char *pod;      /* name, "" when unknown */
     char *base;     /* base model of the pod, "" when unknown */
@@ -42,7 +48,6 @@ struct route_model {
 
 struct route_snapshot {
     atomic_uint refs;
-    unsigned endpoint_ids; /* ids of endpoints are below this */
     size_t count;
     struct route_model **models; /* base models, then adapters, each in byte order of names */
     size_t slot_count;
@@ -57,10 +62,12 @@ struct route_snapshot *route_snapshot_ref(struct route_snapshot *snapshot);
 void route_snapshot_unref(struct route_snapshot *snapshot); /* NULL is fine */
 
 /* For the builder. `models` are taken over, as are their references. */
-struct route_snapshot *route_snapshot_new(struct route_model **models, size_t count, unsigned endpoint_ids);
+struct route_snapshot *route_snapshot_new(struct route_model **models, size_t count);
 struct route_model *route_model_new(const char *name, size_t endpoint_room);
 struct route_model *route_model_ref(struct route_model *model);
 void route_model_unref(struct route_model *model);
+/* `load`: NULL = a new one. The other members are the caller's to set. */
+struct route_endpoint *route_endpoint_new(struct route_load *load);
 struct route_endpoint *route_endpoint_ref(struct route_endpoint *endpoint);
 void route_endpoint_unref(struct route_endpoint *endpoint);
 

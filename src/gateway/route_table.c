@@ -49,10 +49,6 @@ struct route_table {
     struct map bases; /* name -> route_model, as of the last change of a pod */
     bool pods_changed;
     struct map endpoints; /* "address port" -> route_endpoint, a reference each */
-    unsigned *free_ids;
-    size_t free_count;
-    size_t free_room;
-    unsigned next_id;
 };
 
 struct route_table *route_table_new(void) {
@@ -289,20 +285,8 @@ bool route_table_set_slice(struct route_table *table, const char *namespace, con
 
 /* ---- building ---- */
 
-static unsigned take_id(struct route_table *table) {
-    return table->free_count > 0 ? table->free_ids[--table->free_count] : table->next_id++;
-}
-
-static void give_id_back(struct route_table *table, unsigned id) {
-    if (table->free_count == table->free_room) {
-        table->free_room = table->free_room * 2 + 16;
-        table->free_ids = xrealloc(table->free_ids, table->free_room * sizeof(*table->free_ids));
-    }
-    table->free_ids[table->free_count++] = id;
-}
-
-/* A reference to the endpoint at an address. What is known of its pod may have changed: then it is a new object under the same id.
- */
+/* A reference to the endpoint at an address. What is known of its pod may have changed: then it is a new object with the
+ * same load. */
 static struct route_endpoint *find_or_make_endpoint(struct route_table *table, const char *host, int port, const char *pod_name,
                                                     const char *base, bool is_sglang) {
     cleanup_free char *key = xasprintf("%s %d", host, port);
@@ -311,9 +295,7 @@ static struct route_endpoint *find_or_make_endpoint(struct route_table *table, c
         strcmp(endpoint->base, base) == 0) {
         return route_endpoint_ref(endpoint);
     }
-    struct route_endpoint *fresh = xcalloc(1, sizeof(*fresh));
-    atomic_init(&fresh->refs, 2); /* the table's and the caller's */
-    fresh->id = endpoint != NULL ? endpoint->id : take_id(table);
+    struct route_endpoint *fresh = route_endpoint_new(endpoint != NULL ? endpoint->load : NULL);
     fresh->host = xstrdup(host);
     fresh->port = port;
     fresh->pod = xstrdup(pod_name);
@@ -323,7 +305,7 @@ static struct route_endpoint *find_or_make_endpoint(struct route_table *table, c
     if (endpoint != NULL) {
         route_endpoint_unref(endpoint);
     }
-    return fresh;
+    return route_endpoint_ref(fresh); /* the other reference is the table's */
 }
 
 static struct route_endpoint *get_endpoint(struct route_table *table, const char *host, int port, const struct pod_record *pod) {
@@ -339,7 +321,6 @@ static void sweep_endpoints(struct route_table *table) {
     for (struct map_entry *entry; (entry = map_next(&table->endpoints, &at)) != NULL;) {
         struct route_endpoint *endpoint = entry->value;
         if (atomic_load_explicit(&endpoint->refs, memory_order_acquire) == 1) {
-            give_id_back(table, endpoint->id);
             map_remove(&table->endpoints, entry->key);
             route_endpoint_unref(endpoint);
         }
@@ -569,7 +550,7 @@ struct route_snapshot *route_table_build(struct route_table *table) {
     if (pods_changed) {
         sweep_endpoints(table);
     }
-    return route_snapshot_new(models, count, table->next_id);
+    return route_snapshot_new(models, count);
 }
 
 /* ---- the end ---- */
@@ -606,6 +587,5 @@ void route_table_free(struct route_table *table) {
     map_release(&table->endpoints);
     free(table->by_name);
     free(table->hidden);
-    free(table->free_ids);
     free(table);
 }

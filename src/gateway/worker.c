@@ -161,6 +161,5 @@ void worker_release(struct worker *worker) {
     http_server_free(worker->server);
     upstream_free(worker->upstream);
     route_snapshot_unref(worker->snapshot);
-    free(worker->outstanding);
     *worker = (struct worker){0};
 }

@@ -20,8 +20,6 @@ struct worker {
     struct upstream *upstream;
     struct route_snapshot *snapshot; /* NULL until the first one came */
     struct gateway_metrics *metrics; /* shared */
-    unsigned *outstanding;           /* requests under way, by endpoint id */
-    size_t outstanding_len;
     uint64_t rotation;
     bool is_draining;
     LIST_HEAD(proxy_list, proxy) proxies;

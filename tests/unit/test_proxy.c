@@ -164,9 +164,7 @@ static void set_route(void *arg) {
     model->root = xstrdup("/root");
     model->parent = plan->parent != NULL ? xstrdup(plan->parent) : NULL;
     for (unsigned i = 0; i < ENGINES && house.engines[i].port != 0; i++) {
-        struct route_endpoint *endpoint = xcalloc(1, sizeof(*endpoint));
-        atomic_init(&endpoint->refs, 1);
-        endpoint->id = i;
+        struct route_endpoint *endpoint = route_endpoint_new(NULL);
         endpoint->host = xstrdup("127.0.0.1");
         endpoint->port = house.engines[i].port;
         endpoint->pod = xasprintf("pod-%u", i);
@@ -176,7 +174,7 @@ static void set_route(void *arg) {
     }
     struct route_model **models = xcalloc(1, sizeof(struct route_model *));
     models[0] = model;
-    worker_swap_snapshot(&house.worker, route_snapshot_new(models, 1, ENGINES));
+    worker_swap_snapshot(&house.worker, route_snapshot_new(models, 1));
 }
 
 /* A gateway and one engine for each behaviour; they answer model "m". */
