@@ -14,6 +14,9 @@
 #define LABEL_MODEL_ENGINE "model.aibrix.ai/engine" /* "vllm", "sglang", ... */
 #define LABEL_ADAPTER_NAME "adapter.model.aibrix.ai/name"
 #define LABEL_ADAPTER_ENABLED "adapter.model.aibrix.ai/enabled"
+/* On an adapter's EndpointSlice: JSON object from pod name (targetRef) to the name under which that pod's engine has the adapter;
+ * a pod that is not in it has it under the adapter's own. */
+#define ANNOTATION_ENGINE_NAMES "adapter.model.aibrix.ai/engine-names"
 #define LABEL_SERVICE_NAME "kubernetes.io/service-name"
 #define LABEL_ZONE "topology.kubernetes.io/zone" /* on nodes */
 #define LABEL_MANAGED_BY "endpointslice.kubernetes.io/managed-by"

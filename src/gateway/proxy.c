@@ -6,6 +6,7 @@
 #include "gateway/balance.h"
 #include "gateway/error_reply.h"
 #include "gateway/json_scan.h"
+#include "gateway/model_rename.h"
 #include "gateway/proxy_fields.h"
 #include "gateway/sse_gate.h"
 
@@ -29,7 +30,8 @@ struct proxy {
     struct route_endpoint *endpoint; /* of the snapshot; NULL between tries */
     const struct route_endpoint *tried[BALANCE_TRIES_MAX];
     size_t tries;
-    struct buffer rewritten; /* the body, when the engine wants another `model` in it */
+    char *engine_name;          /* what the engine calls the model; NULL = as the client does */
+    struct buffer engine_value; /* the same as JSON */
 
     /* its answer */
     int status;
@@ -39,6 +41,8 @@ struct proxy {
     bool has_begun; /* the client has got the head */
     bool is_sse;
     struct sse_gate gate;
+    bool is_renaming; /* the engine's name in the answer becomes the client's */
+    struct model_rename rename;
 };
 
 static void start_try(struct proxy *proxy);
@@ -65,7 +69,9 @@ static void finish(struct proxy *proxy, int code) {
     LIST_REMOVE(proxy, in_worker);
     json_scan_release(&proxy->scan);
     http_fields_release(&proxy->fields);
-    buffer_release(&proxy->rewritten);
+    free(proxy->engine_name);
+    buffer_release(&proxy->engine_value);
+    model_rename_release(&proxy->rename);
     buffer_release(&proxy->collected);
     sse_gate_release(&proxy->gate);
     route_snapshot_unref(proxy->snapshot);
@@ -103,19 +109,39 @@ static void begin_answer(struct proxy *proxy) {
     }
 }
 
+static bool begins_with(const char *text, const char *beginning) {
+    return text != NULL && strncasecmp(text, beginning, strlen(beginning)) == 0;
+}
+
 static void begin_stream(struct proxy *proxy) {
     const char *content_type = http_fields_get(&proxy->answer, "Content-Type");
+    bool is_plain = http_fields_get(&proxy->answer, "Content-Encoding") == NULL;
     begin_answer(proxy);
     proxy->has_begun = true;
-    proxy->is_sse = content_type != NULL && strncasecmp(content_type, "text/event-stream", 17) == 0 &&
-                    http_fields_get(&proxy->answer, "Content-Encoding") == NULL;
+    proxy->is_sse = is_plain && begins_with(content_type, "text/event-stream");
+    proxy->is_renaming =
+        proxy->engine_name != NULL && (proxy->is_sse || (is_plain && begins_with(content_type, "application/json")));
+    if (proxy->is_renaming) {
+        model_rename_init(&proxy->rename, proxy->is_sse ? MODEL_RENAME_EVENTS : MODEL_RENAME_JSON, proxy->engine_name,
+                          proxy->model->name);
+    }
     http_stream_begin(proxy->request, proxy->status, content_type);
 }
 
 static void write_bytes(struct proxy *proxy, const char *bytes, size_t len) {
-    if (len > 0 && http_stream_write(proxy->request, bytes, len) == HTTP_STREAM_BACKLOG) {
+    if (len > 0 && http_stream_write(proxy->request, bytes, len) == HTTP_STREAM_BACKLOG && proxy->exchange != NULL) {
         upstream_pause(proxy->exchange);
     }
+}
+
+static void write_renamed(struct proxy *proxy, const char *bytes, size_t len) {
+    if (!proxy->is_renaming) {
+        write_bytes(proxy, bytes, len);
+        return;
+    }
+    cleanup_buffer struct buffer renamed = BUFFER_INIT;
+    model_rename_push(&proxy->rename, bytes, len, &renamed);
+    write_bytes(proxy, renamed.data, renamed.len);
 }
 
 static void on_client_drained(void *arg) {
@@ -127,12 +153,24 @@ static void on_client_drained(void *arg) {
 
 static void pass_on(struct proxy *proxy, const char *bytes, size_t len) {
     if (!proxy->is_sse) {
-        write_bytes(proxy, bytes, len);
+        write_renamed(proxy, bytes, len);
         return;
     }
     cleanup_buffer struct buffer whole = BUFFER_INIT;
     sse_gate_push(&proxy->gate, bytes, len, &whole);
-    write_bytes(proxy, whole.data, whole.len);
+    write_renamed(proxy, whole.data, whole.len);
+}
+
+/* The answer is whole: nothing is held back any more. */
+static void pass_rest_on(struct proxy *proxy) {
+    cleanup_buffer struct buffer rest = BUFFER_INIT;
+    sse_gate_finish(&proxy->gate, &rest);
+    write_renamed(proxy, rest.data, rest.len);
+    if (proxy->is_renaming) {
+        buffer_clear(&rest);
+        model_rename_finish(&proxy->rename, &rest);
+        write_bytes(proxy, rest.data, rest.len);
+    }
 }
 
 /* The collected answer was no reason to try again. */
@@ -201,13 +239,37 @@ static bool try_again(struct proxy *proxy, const char *reason) {
     return true;
 }
 
+/* How engines say that they do not have the adapter asked for: vLLM and Davit's engine, SGLang (not registered, never loaded). */
+static const struct {
+    int status;
+    const char *phrase;
+} stale_answers[] = {
+    {404, "does not exist"},
+    {400, "requested LoRA adapters are not loaded"},
+    {400, "LoRA adapter that has never been loaded"},
+};
+
+static bool is_stale_status(int status) {
+    for (size_t i = 0; i < ARRAY_LEN(stale_answers); i++) {
+        if (stale_answers[i].status == status) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_stale_route(const struct proxy *proxy) {
     char message[512];
-    if (!proxy->model->is_adapter || proxy->status != 404) {
+    if (!proxy->model->is_adapter || !is_stale_status(proxy->status)) {
         return false;
     }
     dialect_error_message(buffer_text(&proxy->collected), proxy->collected.len, message, sizeof(message));
-    return strstr(message, "does not exist") != NULL;
+    for (size_t i = 0; i < ARRAY_LEN(stale_answers); i++) {
+        if (stale_answers[i].status == proxy->status && strstr(message, stale_answers[i].phrase) != NULL) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void on_head(void *arg, const struct http_head *head) {
@@ -221,7 +283,7 @@ static void on_head(void *arg, const struct http_head *head) {
         }
     }
     bool has_no_body = head->status == 204 || head->status == 304;
-    proxy->is_collecting = has_no_body || head->status == 503 || (head->status == 404 && proxy->model->is_adapter);
+    proxy->is_collecting = has_no_body || head->status == 503 || (proxy->model->is_adapter && is_stale_status(head->status));
     if (!proxy->is_collecting) {
         begin_stream(proxy);
     }
@@ -272,11 +334,7 @@ static void on_end(void *arg, const struct error *err) {
     if (proxy->has_begun && err != NULL) {
         break_off(proxy, err);
     } else if (proxy->has_begun) {
-        cleanup_buffer struct buffer rest = BUFFER_INIT;
-        sse_gate_finish(&proxy->gate, &rest);
-        if (rest.len > 0) {
-            (void)http_stream_write(proxy->request, rest.data, rest.len);
-        }
+        pass_rest_on(proxy);
         http_stream_end(proxy->request);
         finish(proxy, proxy->status);
     } else if (err != NULL) {
@@ -286,40 +344,55 @@ static void on_end(void *arg, const struct error *err) {
     }
 }
 
-/* SGLang takes a bare adapter name for the base model and answers with the base's weights, so it gets base:adapter. */
-static void rewrite_for_sglang(struct proxy *proxy, const char *body, size_t len) {
-    const char *base = proxy->endpoint->base[0] != '\0' ? proxy->endpoint->base : proxy->model->parent;
-    cleanup_free char *name = xasprintf("%s:%s", base, proxy->model->name);
-    buffer_clear(&proxy->rewritten);
-    buffer_append(&proxy->rewritten, body, proxy->scan.model_begin);
-    json_append_string(&proxy->rewritten, name, strlen(name));
-    buffer_append(&proxy->rewritten, body + proxy->scan.model_end, len - proxy->scan.model_end);
+/* What the endpoint's engine is asked for. SGLang takes a bare adapter name for the base model and answers with the base's weights,
+ * so it gets base:adapter. */
+static char *name_for_engine(const struct proxy *proxy) {
+    const struct route_endpoint *endpoint = proxy->endpoint;
+    const char *name = route_engine_name(proxy->model, endpoint);
+    if (!endpoint->is_sglang || !proxy->model->is_adapter) {
+        return xstrdup(name);
+    }
+    return xasprintf("%s:%s", endpoint->base[0] != '\0' ? endpoint->base : proxy->model->parent, name);
+}
+
+/* The body as it came, but for the value of `model` when the engine knows it under another name. The answer then has that name,
+ * too, and is to be read on its way: no encodings. */
+static void prepare_body(struct proxy *proxy, struct upstream_request *request) {
+    size_t len = 0;
+    const char *body = http_request_body(proxy->request, &len);
+    const struct json_scan *scan = &proxy->scan;
+    free(proxy->engine_name);
+    proxy->engine_name = name_for_engine(proxy);
+    if (strcmp(proxy->engine_name, proxy->model->name) == 0) {
+        free(take_pointer(proxy->engine_name));
+        request->body[0] = (struct upstream_piece){body, len};
+        return;
+    }
+    http_fields_remove(&proxy->fields, "Accept-Encoding");
+    buffer_clear(&proxy->engine_value);
+    json_append_string(&proxy->engine_value, proxy->engine_name, strlen(proxy->engine_name));
+    request->body[0] = (struct upstream_piece){body, scan->model_begin};
+    request->body[1] = (struct upstream_piece){proxy->engine_value.data, proxy->engine_value.len};
+    request->body[2] = (struct upstream_piece){body + scan->model_end, len - scan->model_end};
 }
 
 static void start_try(struct proxy *proxy) {
-    size_t len = 0;
-    const char *body = http_request_body(proxy->request, &len);
     const struct http_head *head = http_request_head(proxy->request);
-    if (proxy->endpoint->is_sglang && proxy->model->is_adapter) {
-        rewrite_for_sglang(proxy, body, len);
-        body = proxy->rewritten.data;
-        len = proxy->rewritten.len;
-    }
+    struct upstream_request request = {
+        .host = proxy->endpoint->host,
+        .port = proxy->endpoint->port,
+        .method = head->method,
+        .target = head->target,
+        .fields = &proxy->fields,
+        .on_head = on_head,
+        .on_data = on_data,
+        .on_end = on_end,
+        .arg = proxy,
+    };
+    prepare_body(proxy, &request);
     proxy->tried[proxy->tries++] = proxy->endpoint;
     atomic_fetch_add_explicit(&proxy->endpoint->load->outstanding, 1, memory_order_relaxed);
-    proxy->exchange = upstream_start(proxy->worker->upstream, &(struct upstream_request){
-                                                                  .host = proxy->endpoint->host,
-                                                                  .port = proxy->endpoint->port,
-                                                                  .method = head->method,
-                                                                  .target = head->target,
-                                                                  .fields = &proxy->fields,
-                                                                  .body = body,
-                                                                  .body_len = len,
-                                                                  .on_head = on_head,
-                                                                  .on_data = on_data,
-                                                                  .on_end = on_end,
-                                                                  .arg = proxy,
-                                                              });
+    proxy->exchange = upstream_start(proxy->worker->upstream, &request);
 }
 
 /* ---- the beginning ---- */

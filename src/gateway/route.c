@@ -63,7 +63,38 @@ struct route_model *route_model_new(const char *name, size_t endpoint_room) {
     struct route_model *model = xcalloc(1, sizeof(*model) + endpoint_room * sizeof(model->endpoints[0]));
     atomic_init(&model->refs, 1);
     model->name = xstrdup(name);
+    model->endpoint_room = endpoint_room;
     return model;
+}
+
+void route_model_add(struct route_model *model, struct route_endpoint *endpoint, const char *engine_name) {
+    for (size_t i = 0; i < model->endpoint_count; i++) {
+        if (model->endpoints[i] == endpoint) {
+            route_endpoint_unref(endpoint);
+            return;
+        }
+    }
+    if (engine_name != NULL && *engine_name != '\0') {
+        if (model->engine_names == NULL) {
+            model->engine_names = xcalloc(model->endpoint_room, sizeof(char *));
+        }
+        model->engine_names[model->endpoint_count] = xstrdup(engine_name);
+    }
+    model->endpoints[model->endpoint_count++] = endpoint;
+}
+
+void route_model_replace(struct route_model *model, size_t i, struct route_endpoint *endpoint) {
+    route_endpoint_unref(model->endpoints[i]);
+    model->endpoints[i] = endpoint;
+}
+
+const char *route_engine_name(const struct route_model *model, const struct route_endpoint *endpoint) {
+    for (size_t i = 0; model->engine_names != NULL && i < model->endpoint_count; i++) {
+        if (model->endpoints[i] == endpoint) {
+            return model->engine_names[i] != NULL ? model->engine_names[i] : model->name;
+        }
+    }
+    return model->name;
 }
 
 struct route_model *route_model_ref(struct route_model *model) {
@@ -77,7 +108,9 @@ void route_model_unref(struct route_model *model) {
     }
     for (size_t i = 0; i < model->endpoint_count; i++) {
         route_endpoint_unref(model->endpoints[i]);
+        free(model->engine_names != NULL ? model->engine_names[i] : NULL);
     }
+    free(model->engine_names);
     free(model->name);
     free(model->root);
     free(model->parent);

@@ -43,6 +43,8 @@ struct route_model {
     int64_t created_s;
     bool is_ending;        /* its endpoints still serve and are about to go: there are no others */
     size_t endpoint_count; /* may be 0: known, and nobody to answer now */
+    size_t endpoint_room;
+    char **engine_names; /* by endpoint: what its engine calls the model; NULL, or NULL for all = `name` */
     struct route_endpoint *endpoints[];
 };
 
@@ -57,6 +59,10 @@ struct route_snapshot {
 /* NULL when nothing has this name. Borrowed from the snapshot. */
 const struct route_model *route_find(const struct route_snapshot *snapshot, const char *name);
 
+/* What the endpoint's engine calls the model: its own name for it if it has one, else the model's name. (SGLang wants base:that.)
+ */
+const char *route_engine_name(const struct route_model *model, const struct route_endpoint *endpoint);
+
 /* Any thread. */
 struct route_snapshot *route_snapshot_ref(struct route_snapshot *snapshot);
 void route_snapshot_unref(struct route_snapshot *snapshot); /* NULL is fine */
@@ -64,6 +70,11 @@ void route_snapshot_unref(struct route_snapshot *snapshot); /* NULL is fine */
 /* For the builder. `models` are taken over, as are their references. */
 struct route_snapshot *route_snapshot_new(struct route_model **models, size_t count);
 struct route_model *route_model_new(const char *name, size_t endpoint_room);
+/* Takes over the reference; there is room. One that is there already is not added again. `engine_name`: NULL or "" = the model's.
+ */
+void route_model_add(struct route_model *model, struct route_endpoint *endpoint, const char *engine_name);
+/* Puts the endpoint in place of the i-th, and takes over the reference. */
+void route_model_replace(struct route_model *model, size_t i, struct route_endpoint *endpoint);
 struct route_model *route_model_ref(struct route_model *model);
 void route_model_unref(struct route_model *model);
 /* `load`: NULL = a new one. The other members are the caller's to set. */

@@ -160,8 +160,20 @@ static enum route_state endpoint_state(const json_t *endpoint) {
     return is_ending ? ROUTE_STATE_ENDING : ROUTE_STATE_OUT;
 }
 
+/* NULL when there are none, or what is there is no JSON. */
+static json_t *read_engine_names(const json_t *slice) {
+    const char *text = json_string_value(json_object_get(json_at(slice, "metadata.annotations"), ANNOTATION_ENGINE_NAMES));
+    return text != NULL ? json_parse(text, strlen(text), NULL) : NULL;
+}
+
+static const char *engine_name_of(const json_t *engine_names, const char *pod) {
+    const char *name = json_string_value(json_object_get(engine_names, pod));
+    return name != NULL && strlen(name) <= ROUTE_ENGINE_NAME_BYTES_MAX ? name : "";
+}
+
 void route_slice_read(const json_t *slice, struct route_slice *ret_facts) {
     const json_t *endpoints = json_at(slice, "endpoints");
+    cleanup_json json_t *engine_names = read_engine_names(slice);
     size_t room = json_array_size(endpoints);
     room = room < ROUTE_SLICE_ENDPOINTS_MAX ? room : ROUTE_SLICE_ENDPOINTS_MAX;
     struct route_slice facts = {
@@ -179,10 +191,12 @@ void route_slice_read(const json_t *slice, struct route_slice *ret_facts) {
             continue;
         }
         bool is_pod = strcmp(json_string_at(endpoint, "targetRef.kind", ""), "Pod") == 0;
+        const char *pod = is_pod ? json_string_at(endpoint, "targetRef.name", "") : "";
         facts.endpoints[facts.count++] = (struct slice_endpoint){
             .ip = ip,
             .state = state,
-            .pod = xstrdup(is_pod ? json_string_at(endpoint, "targetRef.name", "") : ""),
+            .pod = xstrdup(pod),
+            .engine_name = xstrdup(engine_name_of(engine_names, pod)),
         };
     }
     *ret_facts = facts;
@@ -192,6 +206,7 @@ void route_slice_release(struct route_slice *facts) {
     for (size_t i = 0; i < facts->count; i++) {
         free(facts->endpoints[i].ip);
         free(facts->endpoints[i].pod);
+        free(facts->endpoints[i].engine_name);
     }
     free(facts->endpoints);
     free(facts->service);
@@ -207,7 +222,8 @@ bool route_slice_equal(const struct route_slice *a, const struct route_slice *b)
     for (size_t i = 0; i < a->count; i++) {
         const struct slice_endpoint *x = &a->endpoints[i];
         const struct slice_endpoint *y = &b->endpoints[i];
-        if (x->state != y->state || strcmp(x->ip, y->ip) != 0 || strcmp(x->pod, y->pod) != 0) {
+        if (x->state != y->state || strcmp(x->ip, y->ip) != 0 || strcmp(x->pod, y->pod) != 0 ||
+            strcmp(x->engine_name, y->engine_name) != 0) {
             return false;
         }
     }

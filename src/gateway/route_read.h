@@ -6,7 +6,8 @@
 
 #define ROUTE_SLICE_ENDPOINTS_MAX 1000 /* as Kubernetes allows */
 
-#define ROUTE_POD_IPS_MAX 2 /* one of each family, as Kubernetes gives */
+#define ROUTE_ENGINE_NAME_BYTES_MAX 256 /* a longer one is not believed */
+#define ROUTE_POD_IPS_MAX 2             /* one of each family, as Kubernetes gives */
 
 /* How far something can be asked (the conditions of EndpointSlices mean the same). */
 enum route_state {
@@ -42,6 +43,7 @@ bool route_adapter_equal(const struct route_adapter *a, const struct route_adapt
 struct slice_endpoint {
     char *ip;
     char *pod;              /* name in targetRef, "" when absent */
+    char *engine_name;      /* of the annotation engine-names; "" = the adapter's own name */
     enum route_state state; /* READY: `ready` is not false; ENDING: `serving` and `terminating` are true */
 };
 struct route_slice {

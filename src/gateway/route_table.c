@@ -327,17 +327,6 @@ static void sweep_endpoints(struct route_table *table) {
     }
 }
 
-/* `endpoint`'s reference goes to the model, which keeps one of a kind. */
-static void add_endpoint(struct route_model *model, struct route_endpoint *endpoint) {
-    for (size_t i = 0; i < model->endpoint_count; i++) {
-        if (model->endpoints[i] == endpoint) { /* two slices may name one pod */
-            route_endpoint_unref(endpoint);
-            return;
-        }
-    }
-    model->endpoints[model->endpoint_count++] = endpoint;
-}
-
 static void release_bases(struct route_table *table) {
     size_t at = 0;
     for (struct map_entry *entry; (entry = map_next(&table->bases, &at)) != NULL;) {
@@ -366,7 +355,7 @@ static void add_pods(struct route_table *table, enum route_state state) {
         struct route_model *model = pod->facts.state == state ? map_get(&table->bases, pod->facts.model) : NULL;
         if (model != NULL && (state == ROUTE_STATE_READY || model->endpoint_count == 0 || model->is_ending)) {
             model->is_ending = state == ROUTE_STATE_ENDING;
-            add_endpoint(model, get_endpoint(table, pod->facts.ips[0], pod->facts.port, pod));
+            route_model_add(model, get_endpoint(table, pod->facts.ips[0], pod->facts.port, pod), NULL);
         }
     }
 }
@@ -416,7 +405,7 @@ static void add_slice_endpoint(struct route_table *table, const struct slice_rec
                                const struct pod_record *pod, struct route_model *model) {
     int port = slice->facts.port != 0 ? slice->facts.port : pod != NULL ? pod->facts.port : ENGINE_PORT;
     if (pod != NULL) {
-        add_endpoint(model, get_endpoint(table, pod->facts.ips[0], port, pod));
+        route_model_add(model, get_endpoint(table, pod->facts.ips[0], port, pod), endpoint->engine_name);
         return;
     }
     struct route_endpoint *found = get_endpoint_of_unwatched(table, endpoint->ip, port, endpoint->pod);
@@ -424,12 +413,15 @@ static void add_slice_endpoint(struct route_table *table, const struct slice_rec
         struct route_endpoint *other = model->endpoints[i];
         if (strcmp(other->pod, found->pod) == 0 && other->port == port) {
             bool is_better = strchr(other->host, ':') != NULL && strchr(found->host, ':') == NULL;
-            model->endpoints[i] = is_better ? found : other;
-            route_endpoint_unref(is_better ? other : found);
+            if (is_better) {
+                route_model_replace(model, i, found);
+            } else {
+                route_endpoint_unref(found);
+            }
             return;
         }
     }
-    add_endpoint(model, found);
+    route_model_add(model, found, endpoint->engine_name);
 }
 
 static void add_slice(struct route_table *table, const struct adapter_record *adapter, const struct slice_record *slice,

@@ -29,6 +29,7 @@ struct http_fields {
 const char *http_fields_get(const struct http_fields *fields, const char *name);
 /* Copies name and value; ERROR_LIMIT when full, ERROR_INVALID when either holds CR, LF or NUL. */
 int http_fields_add(struct http_fields *fields, const char *name, const char *value, struct error *err) DAVIT_MUST_USE;
+void http_fields_remove(struct http_fields *fields, const char *name); /* every one of that name */
 void http_fields_release(struct http_fields *fields);
 
 enum http_body_kind { HTTP_BODY_NONE, HTTP_BODY_LENGTH, HTTP_BODY_CHUNKED, HTTP_BODY_UNTIL_CLOSE };

@@ -23,6 +23,19 @@ int http_fields_add(struct http_fields *fields, const char *name, const char *va
     return 0;
 }
 
+void http_fields_remove(struct http_fields *fields, const char *name) {
+    size_t kept = 0;
+    for (size_t i = 0; i < fields->count; i++) {
+        if (strcasecmp(fields->items[i].name, name) != 0) {
+            fields->items[kept++] = fields->items[i];
+        } else {
+            free(fields->items[i].name);
+            free(fields->items[i].value);
+        }
+    }
+    fields->count = kept;
+}
+
 void http_fields_release(struct http_fields *fields) {
     for (size_t i = 0; i < fields->count; i++) {
         free(fields->items[i].name);

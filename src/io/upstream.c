@@ -58,8 +58,7 @@ struct upstream_exchange {
     char *host;
     int port;
     struct buffer head_bytes; /* of the request, kept for the retry */
-    const void *body;
-    size_t body_len;
+    struct upstream_piece body[UPSTREAM_PIECES_MAX];
     bool is_head_request;
     bool is_unsendable; /* a space or a line break in its first line */
     enum exchange_state state;
@@ -418,8 +417,10 @@ static struct connection *take_kept(struct upstream_exchange *exchange) {
 static void send_request(struct upstream_exchange *exchange) {
     struct evbuffer *output = bufferevent_get_output(exchange->connection->bev);
     (void)evbuffer_add(output, exchange->head_bytes.data, exchange->head_bytes.len);
-    if (exchange->body_len != 0) {
-        (void)evbuffer_add_reference(output, exchange->body, exchange->body_len, NULL, NULL);
+    for (size_t i = 0; i < UPSTREAM_PIECES_MAX; i++) {
+        if (exchange->body[i].len != 0) {
+            (void)evbuffer_add_reference(output, exchange->body[i].bytes, exchange->body[i].len, NULL, NULL);
+        }
     }
     (void)bufferevent_enable(exchange->connection->bev, EV_READ | EV_WRITE);
     if (exchange->is_paused) {
@@ -486,10 +487,14 @@ static void append_request_head(struct buffer *out, const struct upstream_reques
             buffer_printf(out, "%s: %s\r\n", field->name, field->value);
         }
     }
-    bool wants_length = request->body_len != 0 || strcmp(request->method, "POST") == 0 || strcmp(request->method, "PUT") == 0 ||
+    size_t body_len = 0;
+    for (size_t i = 0; i < UPSTREAM_PIECES_MAX; i++) {
+        body_len += request->body[i].len;
+    }
+    bool wants_length = body_len != 0 || strcmp(request->method, "POST") == 0 || strcmp(request->method, "PUT") == 0 ||
                         strcmp(request->method, "PATCH") == 0;
     if (wants_length) {
-        buffer_printf(out, "Content-Length: %zu\r\n", request->body_len);
+        buffer_printf(out, "Content-Length: %zu\r\n", body_len);
     }
     buffer_append_text(out, "\r\n");
 }
@@ -500,8 +505,7 @@ struct upstream_exchange *upstream_start(struct upstream *upstream, const struct
     exchange->host = xstrdup(request->host);
     exchange->port = request->port;
     append_request_head(&exchange->head_bytes, request);
-    exchange->body = request->body;
-    exchange->body_len = request->body_len;
+    memcpy(exchange->body, request->body, sizeof(exchange->body));
     exchange->is_unsendable = strpbrk(request->method, " \r\n") != NULL || strpbrk(request->target, " \r\n") != NULL;
     exchange->is_head_request = strcmp(request->method, "HEAD") == 0;
     exchange->on_head = request->on_head;

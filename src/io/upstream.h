@@ -23,14 +23,20 @@ struct upstream_options {
 struct upstream *upstream_new(const struct upstream_options *options);
 void upstream_free(struct upstream *upstream); /* cancels what runs */
 
+#define UPSTREAM_PIECES_MAX 3
+
+struct upstream_piece {
+    const void *bytes;
+    size_t len;
+};
+
 struct upstream_request {
     const char *host; /* numeric address */
     int port;
     const char *method;
     const char *target;
     const struct http_fields *fields; /* sent as they are; Host, Content-Length and Connection are the client's own */
-    const void *body;                 /* borrowed until on_end or cancel */
-    size_t body_len;
+    struct upstream_piece body[UPSTREAM_PIECES_MAX]; /* sent one after the other, not copied; borrowed until on_end or cancel */
     void (*on_head)(void *arg, const struct http_head *head); /* interim 1xx are not shown */
     void (*on_data)(void *arg, const char *bytes, size_t len);
     /* err NULL: the response is whole. ERROR_UNAVAILABLE: nothing of a response came (connect refused, reset, or a kept connection

@@ -25,6 +25,11 @@ enum behaviour {
     FLOOD,       /* FLOOD_BYTES as fast as they go */
     BUSY,        /* 503 */
     STALE,       /* 404 as vLLM says it of an unknown model */
+    STALE_SGLANG,
+    NEVER_LOADED_SGLANG,
+    OTHER_400,
+    NAMED,        /* an engine that knows the model as `known_as`, and answers under that name */
+    NAMED_EVENTS, /* the same as server-sent events */
     OTHER_404,
     FAILS,        /* 500 */
     CUT_AT_ONCE,  /* closes without a head */
@@ -42,6 +47,7 @@ struct engine {
     atomic_int gone;
     atomic_long written;
     struct http_request *request; /* that waits */
+    const char *known_as;
 };
 
 struct house {
@@ -96,6 +102,43 @@ static void reply_text(struct http_request *request, int status, const char *tex
     http_reply(request, status, "application/json", text, strlen(text));
 }
 
+static void reply_stale(struct http_request *request) {
+    reply_text(
+        request, 404,
+        "{\"error\":{\"message\":\"The model `m` does not exist.\",\"type\":\"NotFoundError\",\"param\":\"model\",\"code\":404}}");
+}
+
+/* What is not its business: "model" elsewhere in the answer stays as it is. */
+static void answer_named(struct engine *engine, struct http_request *request) {
+    size_t len = 0;
+    const char *body = http_request_body(request, &len);
+    cleanup_json json_t *asked = json_parse(body, len, NULL);
+    if (strcmp(json_string_at(asked, "model", ""), engine->known_as) != 0) {
+        reply_stale(request);
+        return;
+    }
+    cleanup_buffer struct buffer text = BUFFER_INIT;
+    const char *length = http_fields_get(&http_request_head(request)->fields, "Content-Length");
+    const char *encoding = http_fields_get(&http_request_head(request)->fields, "Accept-Encoding");
+    buffer_printf(&text,
+                  "{\"length\":%s, \"model\" : \"%s\",\"encoding\":\"%s\",\"choices\":[{\"model\":\"%s\"}],\"body\":", length,
+                  engine->known_as, encoding != NULL ? encoding : "-", engine->known_as);
+    json_append_string(&text, body, len);
+    buffer_append_char(&text, '}');
+    if (engine->behaviour == NAMED) {
+        http_reply(request, 200, "application/json", text.data, text.len);
+        return;
+    }
+    cleanup_free char *events =
+        xasprintf("data: %s\n\ndata: {\"n\":2,\"model\":\"%s\"}\n\ndata: [DONE]\n\n", text.data, engine->known_as);
+    http_stream_begin(request, 200, "text/event-stream; charset=utf-8");
+    for (size_t at = 0; at < strlen(events); at += 7) { /* in pieces that end anywhere */
+        size_t left = strlen(events) - at;
+        (void)http_stream_write(request, events + at, left < 7 ? left : 7);
+    }
+    http_stream_end(request);
+}
+
 static void engine_on_request(void *arg, struct http_request *request) {
     static const char events[] = "data: {\"n\":1}\n\ndata: {\"n\":2}\n\ndata: {\"cut";
     struct engine *engine = arg;
@@ -109,9 +152,24 @@ static void engine_on_request(void *arg, struct http_request *request) {
         reply_text(request, 503, "{\"error\":{\"message\":\"busy\"}}");
         return;
     case STALE:
-        reply_text(request, 404,
-                   "{\"error\":{\"message\":\"The model `m` does not "
-                   "exist.\",\"type\":\"NotFoundError\",\"param\":\"model\",\"code\":404}}");
+        reply_stale(request);
+        return;
+    case STALE_SGLANG:
+        reply_text(request, 400,
+                   "{\"object\":\"error\",\"message\":\"The following requested LoRA adapters are not loaded: m\\nLoaded adapters: "
+                   "dict_keys([]).\",\"type\":\"BadRequestError\",\"param\":null,\"code\":400}");
+        return;
+    case NEVER_LOADED_SGLANG:
+        reply_text(request, 400,
+                   "{\"object\":\"error\",\"message\":\"Got LoRA adapter that has never been loaded: m\\nAll loaded adapters: "
+                   "dict_keys([]).\",\"type\":\"BadRequestError\",\"param\":null,\"code\":400}");
+        return;
+    case OTHER_400:
+        reply_text(request, 400, "{\"error\":{\"message\":\"max_tokens must be at least 1\"}}");
+        return;
+    case NAMED:
+    case NAMED_EVENTS:
+        answer_named(engine, request);
         return;
     case OTHER_404:
         reply_text(request, 404, "{\"detail\":\"Not Found\"}");
@@ -155,6 +213,7 @@ struct route_plan {
     const char *name;
     const char *parent; /* NULL = a base model */
     bool is_sglang;
+    const char *engine_names[ENGINES];
 };
 
 static void set_route(void *arg) {
@@ -170,7 +229,7 @@ static void set_route(void *arg) {
         endpoint->pod = xasprintf("pod-%u", i);
         endpoint->base = xstrdup(plan->parent != NULL ? plan->parent : plan->name);
         endpoint->is_sglang = plan->is_sglang;
-        model->endpoints[model->endpoint_count++] = endpoint;
+        route_model_add(model, endpoint, plan->engine_names[i]);
     }
     struct route_model **models = xcalloc(1, sizeof(struct route_model *));
     models[0] = model;
@@ -341,7 +400,7 @@ static void test_streams_event_by_event(void **state) {
 
 static void test_tries_again_before_the_first_byte(void **state) {
     (void)state;
-    static const enum behaviour bad[] = {REFUSES, BUSY, CUT_AT_ONCE, STALE};
+    static const enum behaviour bad[] = {REFUSES, BUSY, CUT_AT_ONCE, STALE, STALE_SGLANG, NEVER_LOADED_SGLANG};
     cleanup_buffer struct buffer body = BUFFER_INIT;
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         build(2, (enum behaviour[]){bad[i], ECHO}, "base");
@@ -385,7 +444,8 @@ static void test_no_second_try_for_answers(void **state) {
         const char *parent;
         int status;
     } rows[] = {
-        {FAILS, "base", 500}, {OTHER_404, "base", 404}, {STALE, NULL, 404}, /* of a base model it is the engine's answer */
+        {FAILS, "base", 500}, {OTHER_404, "base", 404},  {OTHER_400, "base", 400},
+        {STALE, NULL, 404},   {STALE_SGLANG, NULL, 400}, /* of a base model it is the engine's answer */
     };
     cleanup_buffer struct buffer body = BUFFER_INIT;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -593,6 +653,87 @@ static void test_sglang_gets_base_and_adapter(void **state) {
     clear();
 }
 
+static const char *const odd_body = "{ \"prompt\" : \"model m\",\"x\":{\"model\":\"m\"}, \"model\" :\"m\" ,\"n\": 1.0e0 }";
+
+/* Asks an engine that knows "m" as `known_as`; the answer's `model`, and what is "model" elsewhere in it. */
+static void expect_named(const char *known_as, bool events) {
+    cleanup_buffer struct buffer body = BUFFER_INIT;
+    struct client client;
+    client_open(&client, house.port);
+    client_post(&client, "/v1/completions", "Accept-Encoding: gzip\r\n", odd_body);
+    assert_int_equal(client_read_head(&client), 200);
+    assert_int_equal(client_read_body(&client, &body), 1);
+    client_close(&client);
+    cleanup_free char *asked =
+        xasprintf("{ \"prompt\" : \"model m\",\"x\":{\"model\":\"m\"}, \"model\" :\"%s\" ,\"n\": 1.0e0 }", known_as);
+    cleanup_buffer struct buffer expected = BUFFER_INIT;
+    bool is_same = strcmp(known_as, "m") == 0;
+    buffer_printf(&expected, "%s{\"length\":%zu, \"model\" : \"m\",\"encoding\":\"%s\",\"choices\":[{\"model\":\"%s\"}],\"body\":",
+                  events ? "data: " : "", strlen(asked), is_same ? "gzip" : "-", known_as);
+    json_append_string(&expected, asked, strlen(asked));
+    buffer_append_text(&expected, events ? "}\n\ndata: {\"n\":2,\"model\":\"m\"}\n\ndata: [DONE]\n\n" : "}");
+    assert_string_equal(buffer_text(&body), buffer_text(&expected));
+}
+
+static void test_an_engines_own_name_for_an_adapter(void **state) {
+    (void)state;
+    static const struct {
+        bool is_sglang;
+        const char *engine_name; /* NULL = none of its own */
+        const char *known_as;
+    } rows[] = {
+        {false, NULL, "m"},
+        {false, "m-0123456789abcdef", "m-0123456789abcdef"},
+        {true, NULL, "base:m"},
+        {true, "m-7", "base:m-7"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        for (int events = 0; events < 2; events++) {
+            build(1, (enum behaviour[]){events != 0 ? NAMED_EVENTS : NAMED}, "base");
+            house.engines[0].known_as = rows[i].known_as;
+            loop_thread_do(
+                &house.loop, set_route,
+                &(struct route_plan){
+                    .name = "m", .parent = "base", .is_sglang = rows[i].is_sglang, .engine_names = {rows[i].engine_name}});
+            expect_named(rows[i].known_as, events != 0);
+            clear();
+        }
+    }
+}
+
+/* Each engine knows the adapter under another name, and two of them lost it: whoever is asked first, the third is asked rightly. */
+static void test_the_name_is_each_engines_own_through_retries(void **state) {
+    (void)state;
+    for (int events = 0; events < 2; events++) {
+        enum behaviour behaviour = events != 0 ? NAMED_EVENTS : NAMED;
+        build(3, (enum behaviour[]){behaviour, behaviour, behaviour}, "base");
+        house.engines[0].known_as = "gone";
+        house.engines[1].known_as = "gone";
+        house.engines[2].known_as = "m-new";
+        loop_thread_do(&house.loop, set_route,
+                       &(struct route_plan){.name = "m", .parent = "base", .engine_names = {"m-old", NULL, "m-new"}});
+        for (int i = 0; i < 9; i++) {
+            expect_named("m-new", events != 0);
+        }
+        assert_true(atomic_load(&house.engines[0].hits) > 0 && atomic_load(&house.engines[1].hits) > 0);
+        assert_int_equal(atomic_load(&house.engines[2].hits), 9);
+        clear();
+        /* And back to one that has the public name. */
+        build(2, (enum behaviour[]){behaviour, behaviour}, "base");
+        house.engines[0].known_as = "gone";
+        house.engines[1].known_as = "m";
+        loop_thread_do(&house.loop, set_route,
+                       &(struct route_plan){.name = "m", .parent = "base", .engine_names = {"m-old", NULL}});
+        cleanup_buffer struct buffer body = BUFFER_INIT;
+        for (int i = 0; i < 4; i++) {
+            assert_int_equal(ask(&body), 200);
+            assert_non_null(strstr(body.data, "\"choices\":[{\"model\":\"m\"}]"));
+        }
+        assert_int_equal(atomic_load(&house.engines[1].hits), 4);
+        clear();
+    }
+}
+
 static void test_smuggling_is_refused(void **state) {
     (void)state;
     static const char *const requests[] = {
@@ -646,6 +787,8 @@ int main(void) {
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_not_ready),
         cmocka_unit_test(test_sglang_gets_base_and_adapter),
+        cmocka_unit_test(test_an_engines_own_name_for_an_adapter),
+        cmocka_unit_test(test_the_name_is_each_engines_own_through_retries),
         cmocka_unit_test(test_smuggling_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -278,6 +278,62 @@ static void test_address_families_and_several_slices(void **state) {
     route_table_free(table);
 }
 
+static const char *engine_name(const struct route_snapshot *snapshot, const char *host) {
+    const struct route_model *model = route_find(snapshot, "sql");
+    for (size_t i = 0; i < model->endpoint_count; i++) {
+        if (strcmp(model->endpoints[i]->host, host) == 0) {
+            return route_engine_name(model, model->endpoints[i]);
+        }
+    }
+    return NULL;
+}
+
+static bool set_named_slice(struct route_table *table, const char *names) {
+    cleanup_json json_t *slice =
+        parse("{\"metadata\":{\"name\":\"sql\",\"labels\":{\"kubernetes.io/service-name\":\"sql\"},"
+              "\"annotations\":{\"adapter.model.aibrix.ai/engine-names\":%s},"
+              "\"ownerReferences\":[{\"kind\":\"ModelAdapter\",\"name\":\"sql\",\"uid\":\"uid-default-sql\"}]},"
+              "\"ports\":[{\"name\":\"http\",\"port\":8000}],\"endpoints\":["
+              "{\"addresses\":[\"10.0.0.1\"],\"targetRef\":{\"kind\":\"Pod\",\"name\":\"p1\"}},"
+              "{\"addresses\":[\"10.0.0.2\"],\"targetRef\":{\"kind\":\"Pod\",\"name\":\"p2\"}},"
+              "{\"addresses\":[\"10.0.0.3\"]}]}",
+              names);
+    return route_table_set_slice(table, "default", "sql", slice);
+}
+
+static void test_engine_names(void **state) {
+    (void)state;
+    struct route_table *table = route_table_new();
+    ready_pod(table, "p1", "10.0.0.1"); /* p2 is not watched */
+    set_adapter(table, "default", "sql");
+    assert_true(set_named_slice(table, "\"{\\\"p1\\\":\\\"sql-1\\\",\\\"p2\\\":\\\"sql-2\\\",\\\"p3\\\":\\\"sql-3\\\"}\""));
+    struct route_snapshot *old = route_table_build(table);
+    assert_string_equal(engine_name(old, "10.0.0.1"), "sql-1");
+    assert_string_equal(engine_name(old, "10.0.0.2"), "sql-2");
+    assert_string_equal(engine_name(old, "10.0.0.3"), "sql");
+    /* The pods' base model keeps its name, though it is the same endpoint. */
+    const struct route_model *base = route_find(old, "base");
+    assert_string_equal(route_engine_name(base, base->endpoints[0]), "base");
+    /* A name alone that changes is a change; who is not in it has the public name. Snapshots in use stay. */
+    assert_true(set_named_slice(table, "\"{\\\"p1\\\":\\\"sql-9\\\"}\""));
+    assert_false(set_named_slice(table, "\"{\\\"p1\\\": \\\"sql-9\\\"}\""));
+    struct route_snapshot *new = route_table_build(table);
+    assert_string_equal(engine_name(new, "10.0.0.1"), "sql-9");
+    assert_string_equal(engine_name(new, "10.0.0.2"), "sql");
+    assert_string_equal(engine_name(old, "10.0.0.1"), "sql-1");
+    route_snapshot_unref(old);
+    route_snapshot_unref(new);
+    /* Not understood: the public names. */
+    static const char *const bad[] = {"\"{\"", "\"[]\"", "\"{\\\"p1\\\":7}\"", "7"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        set_named_slice(table, bad[i]);
+        new = route_table_build(table);
+        assert_string_equal(engine_name(new, "10.0.0.1"), "sql");
+        route_snapshot_unref(new);
+    }
+    route_table_free(table);
+}
+
 static void test_slice_before_adapter(void **state) {
     (void)state;
     struct route_table *table = route_table_new();
@@ -376,6 +432,7 @@ int main(void) {
         cmocka_unit_test(test_equal_names),
         cmocka_unit_test(test_what_is_about_to_go),
         cmocka_unit_test(test_address_families_and_several_slices),
+        cmocka_unit_test(test_engine_names),
         cmocka_unit_test(test_slice_before_adapter),
         cmocka_unit_test(test_old_snapshots_stay),
 

@@ -112,17 +112,18 @@ static void start_at(struct outcome *outcome, int port, const char *target, cons
     outcome->order_len = 0;
     memset(outcome->order, 0, sizeof(outcome->order));
     buffer_clear(&outcome->body);
-    outcome->exchange = upstream_start(outcome->upstream, &(struct upstream_request){.host = "127.0.0.1",
-                                                                                     .port = port,
-                                                                                     .method = len != 0 ? "POST" : "GET",
-                                                                                     .target = target,
-                                                                                     .fields = fields,
-                                                                                     .body = body,
-                                                                                     .body_len = len,
-                                                                                     .on_head = on_head,
-                                                                                     .on_data = on_data,
-                                                                                     .on_end = on_end,
-                                                                                     .arg = outcome});
+    outcome->exchange = upstream_start(
+        outcome->upstream,
+        &(struct upstream_request){.host = "127.0.0.1",
+                                   .port = port,
+                                   .method = len != 0 ? "POST" : "GET",
+                                   .target = target,
+                                   .fields = fields,
+                                   .body = {{body, len / 2}, {NULL, 0}, {(const char *)body + len / 2, len - len / 2}},
+                                   .on_head = on_head,
+                                   .on_data = on_data,
+                                   .on_end = on_end,
+                                   .arg = outcome});
     assert_int_equal(outcome->heads + outcome->ends, 0);
 }
 
