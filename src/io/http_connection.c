@@ -31,6 +31,7 @@ static void let_go(struct http_connection *connection) {
 }
 
 void request_free(struct http_request *request) {
+    request->connection->server->bodies_bytes -= request->body.len;
     http_head_release(&request->head);
     buffer_release(&request->body);
     buffer_release(&request->reply_fields);
@@ -150,14 +151,22 @@ static void hand_over(struct http_connection *connection) {
     connection->server->options.on_request(connection->server->options.arg, connection->request);
 }
 
-static bool check_body_length(struct http_connection *connection, uint64_t len) {
-    size_t limit = connection->server->options.body_bytes_max;
-    if (len <= limit) {
-        return true;
-    }
+/* Whether there may be `more` bytes of the request's body. */
+static bool check_body_length(struct http_connection *connection, uint64_t more) {
+    const struct http_server *server = connection->server;
+    size_t limit = server->options.body_bytes_max;
+    size_t limit_of_all = server->options.bodies_bytes_max;
     struct error err;
-    error_set(&err, ERROR_LIMIT, "the request body is larger than %zu bytes", limit);
-    return answer_error(connection, &err);
+    if (more > limit - connection->request->body.len) {
+        error_set(&err, ERROR_LIMIT, "the request body is larger than %zu bytes", limit);
+        return answer_error(connection, &err);
+    }
+    if (limit_of_all != 0 && more > limit_of_all - server->bodies_bytes) {
+        error_set(&err, ERROR_UNAVAILABLE, "too much to do: the bodies of requests under way hold %zu bytes of %zu",
+                  server->bodies_bytes, limit_of_all);
+        return answer_error(connection, &err);
+    }
+    return true;
 }
 
 static bool begin_body(struct http_connection *connection) {
@@ -224,11 +233,12 @@ static bool read_body(struct http_connection *connection) {
         if (step == HTTP_STEP_FAILED) {
             return answer_error(connection, &err);
         }
-        if (!check_body_length(connection, (uint64_t)request->body.len + piece_len)) {
+        if (!check_body_length(connection, piece_len)) {
             return false;
         }
         if (piece_len != 0) {
             buffer_append(&request->body, piece, piece_len);
+            connection->server->bodies_bytes += piece_len;
         }
         (void)evbuffer_drain(input, used);
         if (step == HTTP_STEP_DONE) {

@@ -97,6 +97,7 @@ void reply_error(struct http_connection *connection, const struct error *err) {
     }
     cleanup_buffer struct buffer out = BUFFER_INIT;
     append_head(&out, connection->server, err->http_status, content_type);
+    buffer_append_text(&out, err->http_status == 503 ? "Retry-After: 1\r\n" : "");
     buffer_printf(&out, "Content-Length: %zu\r\nConnection: close\r\n\r\n", body.len);
     buffer_append(&out, buffer_text(&body), body.len);
     (void)bufferevent_write(connection->bev, out.data, out.len);

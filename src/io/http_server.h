@@ -17,7 +17,9 @@ struct ssl_ctx_st;
 struct http_server_options {
     struct loop *loop;
     struct ssl_ctx_st *tls;  /* NULL = clear text; borrowed, outlives the server */
-    size_t body_bytes_max;   /* larger request bodies get 413 */
+    size_t body_bytes_max;   /* larger request bodies get 413, by Content-Length before any of it is read */
+    size_t bodies_bytes_max; /* of all request bodies that are held at a time, arriving and being answered; what does not fit gets
+                                503. 0 = no bound but connections_max * body_bytes_max */
     size_t out_bytes_max;    /* of unsent output per connection before http_stream_write says BACKLOG; 0 = 1 MiB */
     int connections_max;     /* further connections wait in the kernel's queue */
     int64_t idle_timeout_ms; /* between requests; 0 = 75 s */

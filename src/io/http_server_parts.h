@@ -25,6 +25,7 @@ struct http_server {
     LIST_HEAD(listener_list, http_listener) listeners;
     LIST_HEAD(connection_list, http_connection) connections;
     int connection_count;
+    size_t bodies_bytes;
     bool is_draining;
     bool is_accepting;
     struct timer accept_again; /* after the process ran out of descriptors */

@@ -1,6 +1,8 @@
 /* The HTTP server, seen through raw sockets: what a client sees, and what a handler sees of a client. */
 #include "io_support.h"
 
+#include "io/http_server_parts.h"
+
 #include <fcntl.h>
 #include <sys/resource.h>
 
@@ -483,6 +485,47 @@ static void count_wake_up(void *arg) {
     (*(int *)arg)++;
 }
 
+/* Two bodies fit at a time, not three, whether their length is told or not; what is over makes room again. */
+static void test_bodies_of_all_requests_are_bounded(void **state) {
+    (void)state;
+    struct world world;
+    world_open(&world, &(struct http_server_options){.body_bytes_max = 1000, .bodies_bytes_max = 2500});
+    cleanup_buffer struct buffer body = BUFFER_INIT;
+    for (int i = 0; i < 1000; i++) {
+        buffer_append_char(&body, 'a');
+    }
+    cleanup_free char *held = xasprintf("POST /hold HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n%s", body.data);
+    struct client holder;
+    struct client arriving;
+    client_open(&holder, world.loop, world.port);
+    client_send(&holder, held); /* the handler has it */
+    RUN_UNTIL(world.loop, world.held != NULL);
+    client_open(&arriving, world.loop, world.port);
+    client_send_bytes(&arriving, held, strlen(held) - 1); /* arrives still */
+    RUN_UNTIL(world.loop, world.server->bodies_bytes == 1999);
+    /* By its length it is refused before any of it is sent. */
+    cleanup_free char *told =
+        exchange(&world, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\nExpect: 100-continue\r\n\r\n");
+    assert_non_null(strstr(told, "HTTP/1.1 503 "));
+    assert_non_null(strstr(told, "\r\nRetry-After: 1\r\n"));
+    assert_non_null(strstr(told, "the bodies of requests under way hold 1999 bytes of 2500"));
+    cleanup_free char *chunked =
+        xasprintf("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n384\r\n%.900s\r\n0\r\n\r\n", body.data);
+    cleanup_free char *untold = exchange(&world, chunked);
+    assert_non_null(strstr(untold, "HTTP/1.1 503 "));
+    /* A small one still fits. */
+    cleanup_free char *small =
+        exchange(&world, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
+    assert_non_null(strstr(small, "200 OK"));
+    /* A client that leaves in the middle, and an answer, give back what they held. */
+    client_close(&arriving);
+    RUN_UNTIL(world.loop, world.server->bodies_bytes == 1000);
+    http_reply(world.held, 200, NULL, "x", 1);
+    assert_int_equal(world.server->bodies_bytes, 0);
+    client_close(&holder);
+    world_close(&world);
+}
+
 static void test_no_busy_loop_without_descriptors(void **state) {
     (void)state;
     struct world world;
@@ -558,6 +601,7 @@ int main(void) {
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_free_cuts_and_tells),
         cmocka_unit_test(test_connections_max),
+        cmocka_unit_test(test_bodies_of_all_requests_are_bounded),
         cmocka_unit_test(test_no_busy_loop_without_descriptors),
         cmocka_unit_test(test_listening),
     };
