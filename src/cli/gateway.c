@@ -2,8 +2,10 @@
 #include "gateway/gateway.h"
 #include "cli/cli.h"
 #include "cli/command.h"
+#include "cli/cpu_count.h"
 
 #define GATEWAY_PORT 8088
+#define WORKERS_DEFAULT_MAX 4
 
 int cli_gateway(int argc, char **argv) {
     const char *address = getenv("POD_IP");
@@ -11,6 +13,7 @@ int cli_gateway(int argc, char **argv) {
     const char *log_level = "info";
     int64_t port = GATEWAY_PORT;
     int64_t drain_s = 25;
+    int64_t workers = cpu_count() < WORKERS_DEFAULT_MAX ? cpu_count() : WORKERS_DEFAULT_MAX;
     const struct option_spec table[] = {
         {.name = "kubeconfig",
          .type = OPTION_STRING,
@@ -39,6 +42,13 @@ int cli_gateway(int argc, char **argv) {
          .target = &options.port_file,
          .value_name = "PATH",
          .help = "write the port there once it serves"},
+        {.name = "workers",
+         .type = OPTION_INT,
+         .target = &workers,
+         .value_name = "N",
+         .help = "threads that serve requests (default: the CPUs, at most 4)",
+         .minimum = 1,
+         .maximum = 64},
         {.name = "drain-seconds",
          .type = OPTION_INT,
          .target = &drain_s,
@@ -68,6 +78,7 @@ int cli_gateway(int argc, char **argv) {
         return status;
     }
     options.port = (int)port;
+    options.workers = (int)workers;
     options.drain_ms = drain_s * 1000;
     return gateway_run(&options, &err) < 0 ? command_failed("gateway", &err) : 0;
 }

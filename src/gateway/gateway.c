@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "gateway/route_source.h"
-#include "gateway/worker.h"
+#include "gateway/worker_threads.h"
 #include "io/transfer.h"
 
 #include <signal.h>
@@ -11,37 +11,30 @@
 
 #define KUBE_CALLS_MAX 16
 #define KEEP_ACCEPTING_MS 1000 /* until those who route to us have seen that we are not ready */
-#define DRAIN_LOOK_MS 20
 
 struct gateway {
     struct gateway_options options;
     struct loop *loop;
     struct gateway_metrics metrics;
-    struct worker worker;
+    struct worker_threads *workers;
     struct timer stopping;
-    int64_t drain_until_ms; /* 0 = not draining */
     bool is_stopping;
 };
 
 static void on_snapshot(void *arg, struct route_snapshot *snapshot) {
     struct gateway *gateway = arg;
-    worker_swap_snapshot(&gateway->worker, snapshot);
+    worker_threads_swap_snapshot(gateway->workers, snapshot);
+}
+
+static void on_drained(void *arg, int open_requests) {
+    struct gateway *gateway = arg;
+    log_info("stopped open_requests=%d", open_requests);
+    loop_stop(gateway->loop);
 }
 
 static void on_stopping(void *arg) {
     struct gateway *gateway = arg;
-    int64_t now_ms = loop_now_ms(gateway->loop);
-    if (gateway->drain_until_ms == 0) {
-        gateway->drain_until_ms = now_ms + gateway->options.drain_ms;
-        http_server_drain(gateway->worker.server);
-    }
-    int open = http_server_open_requests(gateway->worker.server);
-    if (open == 0 || now_ms >= gateway->drain_until_ms) {
-        log_info("stopped open_requests=%d", open);
-        loop_stop(gateway->loop);
-        return;
-    }
-    timer_set(&gateway->stopping, DRAIN_LOOK_MS);
+    worker_threads_drain(gateway->workers, gateway->options.drain_ms, on_drained, gateway);
 }
 
 static void on_signal(void *arg, int number) {
@@ -52,7 +45,7 @@ static void on_signal(void *arg, int number) {
     }
     log_info("stopping signal=%d", number);
     gateway->is_stopping = true;
-    worker_stop_being_ready(&gateway->worker);
+    worker_threads_stop_being_ready(gateway->workers);
     timer_set(&gateway->stopping, KEEP_ACCEPTING_MS);
 }
 
@@ -60,7 +53,8 @@ static int serve(struct gateway *gateway, struct error *err) {
     static const int signals[] = {SIGTERM, SIGINT, 0};
     const struct gateway_options *options = &gateway->options;
     int port = 0;
-    if (worker_listen(&gateway->worker, options->address, options->port, &port, err) < 0) {
+    if (worker_threads_listen(gateway->workers, options->address, options->port, &port, err) < 0 ||
+        worker_threads_start(gateway->workers, err) < 0) {
         return -1;
     }
     if (options->port_file != NULL) {
@@ -70,7 +64,7 @@ static int serve(struct gateway *gateway, struct error *err) {
         }
     }
     loop_on_signals(gateway->loop, signals, on_signal, gateway);
-    log_info("serving address=%s port=%d", options->address, port);
+    log_info("serving address=%s port=%d workers=%d", options->address, port, options->workers);
     loop_run(gateway->loop);
     return 0;
 }
@@ -99,11 +93,12 @@ int gateway_run(const struct gateway_options *options, struct error *err) {
     }
     struct gateway gateway = {.options = *options, .loop = loop_new()};
     gateway_metrics_init(&gateway.metrics);
-    worker_init(&gateway.worker, &(struct worker_options){.loop = gateway.loop, .metrics = &gateway.metrics});
+    gateway.workers = worker_threads_new(
+        &(struct worker_threads_options){.control = gateway.loop, .metrics = &gateway.metrics, .count = options->workers});
     timer_init(&gateway.stopping, gateway.loop, on_stopping, &gateway);
     int result = run_with_api(&gateway, &config, err);
+    worker_threads_free(gateway.workers);
     timer_release(&gateway.stopping);
-    worker_release(&gateway.worker);
     loop_free(gateway.loop);
     gateway_metrics_release(&gateway.metrics);
     kube_config_release(&config);

@@ -1,7 +1,5 @@
-/* The gateway's process: a Kubernetes API to read routes from, a worker that serves, and an orderly end.
- *
- * One loop now. A second worker would get its own loop and thread, and snapshots by loop_post; nothing in worker.h or below is
- * shared. */
+/* The gateway's process: a Kubernetes API to read routes from, workers that serve, and an orderly end. Its own loop reads routes
+ * and hears signals; the workers (gateway/worker_threads.h) take the requests. */
 #ifndef DAVIT_GATEWAY_GATEWAY_H
 #define DAVIT_GATEWAY_GATEWAY_H
 
@@ -15,6 +13,7 @@ struct gateway_options {
     const char *address;    /* numeric */
     int port;               /* 0 = a free one */
     const char *port_file;  /* NULL = none; gets the port once it serves */
+    int workers;            /* 1 to WORKER_THREADS_MAX */
     int64_t drain_ms;       /* after SIGTERM: how long requests under way may go on */
 };
 

@@ -6,7 +6,6 @@
 
 #include <string.h>
 
-#define CONNECTIONS_MAX 4096
 #define UPSTREAM_IDLE_MAX 256
 
 static void reply_text(struct http_request *request, int status, const char *text) {
@@ -136,7 +135,8 @@ void worker_init(struct worker *worker, const struct worker_options *options) {
         .loop = options->loop,
         .body_bytes_max = GATEWAY_BODY_BYTES_MAX,
         .out_bytes_max = options->out_bytes_max != 0 ? options->out_bytes_max : 256 * 1024,
-        .connections_max = CONNECTIONS_MAX,
+        .bodies_bytes_max = options->bodies_bytes_max != 0 ? options->bodies_bytes_max : GATEWAY_BODIES_BYTES_MAX,
+        .connections_max = options->connections_max != 0 ? options->connections_max : GATEWAY_CONNECTIONS_MAX,
         .on_request = on_request,
         .on_error = error_reply_on_error,
         .arg = worker,

@@ -1,5 +1,6 @@
-/* One loop of the gateway's data path: its listener, its route snapshot, its upstream connections and its load counters. Workers
- * share nothing but immutable snapshots and the metrics page; everything here is called on the worker's own loop. */
+/* One loop of the gateway's data path: its server, its route snapshot and its upstream connections. Workers share nothing but
+ * immutable snapshots, the endpoints' load counters and the metrics page; everything here is called on the worker's own loop.
+ * gateway/worker_threads.h runs several. */
 #ifndef DAVIT_GATEWAY_WORKER_H
 #define DAVIT_GATEWAY_WORKER_H
 
@@ -10,7 +11,12 @@
 
 #include <sys/queue.h>
 
+/* A request's body is held whole, since its model may come last and a retry needs it again. These bound what clients can make the
+ * gateway hold; both of all workers together. Answers stream (out_bytes_max each), and heads have 60 s to come, bodies another 60.
+ */
 #define GATEWAY_BODY_BYTES_MAX (32 * 1024 * 1024)
+#define GATEWAY_BODIES_BYTES_MAX (512UL * 1024 * 1024)
+#define GATEWAY_CONNECTIONS_MAX 4096
 
 struct proxy;
 
@@ -30,6 +36,8 @@ struct worker_options {
     struct gateway_metrics *metrics;
     int64_t connect_timeout_ms;  /* 0 = 2 s */
     int64_t response_timeout_ms; /* to the head of an answer, and between its bytes; 0 = 10 min */
+    int connections_max;         /* 0 = GATEWAY_CONNECTIONS_MAX */
+    size_t bodies_bytes_max;     /* 0 = GATEWAY_BODIES_BYTES_MAX */
     size_t out_bytes_max;        /* unsent output per client before its engine is paused; 0 = 256 KiB */
 };
 
