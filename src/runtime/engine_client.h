@@ -8,6 +8,7 @@
 #define ENGINE_LOAD_TIMEOUT_MS (120 * 1000)
 #define ENGINE_LIST_TIMEOUT_MS (10 * 1000)
 #define ENGINE_HEALTH_TIMEOUT_MS 2000
+#define ENGINE_METRICS_TIMEOUT_MS 1000
 
 struct engine_client {
     struct transfers *transfers;

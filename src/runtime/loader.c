@@ -20,6 +20,7 @@ struct job {
     char *name;
     char *path;
     char *authorization;
+    char *revision;
     LIST_HEAD(waiter_list, loader_waiter) waiters;
     size_t waiter_count;
     struct check *check; /* what runs: at most one of the two */
@@ -38,7 +39,8 @@ struct name_queue {
 struct loader {
     const struct engine_client *engine;
     struct check_thread *checks;
-    struct map queues; /* name -> name_queue */
+    struct map queues;    /* name -> name_queue */
+    struct map revisions; /* name -> revision (owned) */
     size_t job_count;
 };
 
@@ -67,6 +69,7 @@ static void free_job(struct job *job) {
     free(job->name);
     free(job->path);
     free(job->authorization);
+    free(job->revision);
     free(job);
 }
 
@@ -118,7 +121,24 @@ static void finish_with_refusal(struct job *job, int status, const struct dialec
     finish_with_error(job, true, status, reason, answer->message);
 }
 
+static void keep_revision(struct job *job) {
+    struct map *revisions = &job->loader->revisions;
+    free(map_remove(revisions, job->name));
+    if (job->revision != NULL && revisions->count < LOADER_REVISIONS_MAX) {
+        map_set(revisions, job->name, take_pointer(job->revision));
+    }
+}
+
+void loader_show_revisions(const struct loader *loader, void (*show)(void *arg, const char *name, const char *revision),
+                           void *arg) {
+    size_t at = 0;
+    for (struct map_entry *entry; (entry = map_next(&loader->revisions, &at)) != NULL;) {
+        show(arg, entry->key, entry->value);
+    }
+}
+
 static void finish_well(struct job *job, bool was_not_loaded, const char *words) {
+    keep_revision(job); /* an unload has none */
     cleanup_free char *some = xstrndup(words, strnlen(words, ENGINE_WORDS_MAX));
     finish(job, &(struct loader_result){.status = 200, .was_not_loaded = was_not_loaded, .reason = "", .message = some});
 }
@@ -268,7 +288,8 @@ static bool is_equal_or_both_null(const char *a, const char *b) {
 static struct job *find_shared(const struct name_queue *queue, const struct loader_job *wanted) {
     struct job *last = queue != NULL ? TAILQ_LAST(&queue->jobs, job_list) : NULL;
     bool is_same = last != NULL && last->is_unload == wanted->is_unload && is_equal_or_both_null(last->path, wanted->path) &&
-                   is_equal_or_both_null(last->authorization, wanted->authorization);
+                   is_equal_or_both_null(last->authorization, wanted->authorization) &&
+                   is_equal_or_both_null(last->revision, wanted->revision);
     return is_same ? last : NULL;
 }
 
@@ -279,6 +300,7 @@ static struct job *add_job(struct loader *loader, struct name_queue *queue, cons
     job->name = xstrdup(wanted->name);
     job->path = wanted->path != NULL ? xstrdup(wanted->path) : NULL;
     job->authorization = wanted->authorization != NULL ? xstrdup(wanted->authorization) : NULL;
+    job->revision = wanted->revision != NULL ? xstrdup(wanted->revision) : NULL;
     LIST_INIT(&job->waiters);
     TAILQ_INSERT_TAIL(&queue->jobs, job, next);
     loader->job_count++;
@@ -340,5 +362,10 @@ void loader_free(struct loader *loader) {
         free(queue);
     }
     map_release(&loader->queues);
+    at = 0;
+    for (struct map_entry *entry; (entry = map_next(&loader->revisions, &at)) != NULL;) {
+        free(entry->value);
+    }
+    map_release(&loader->revisions);
     free(loader);
 }

@@ -9,6 +9,8 @@
 
 #define BODY_BYTES_MAX (1024 * 1024) /* credentials may hold a key file */
 #define CONNECTIONS_MAX 512
+#define REVISION_FIELD "X-Davit-Revision"
+#define REQUEST_ID_FIELD "X-Request-Id"
 
 /* A request that waits for somebody else. */
 struct service_call {
@@ -127,11 +129,34 @@ static void serve_model_list(struct service *service, struct http_request *reque
     reply_json(service, request, endpoint, 200, "{\"object\":\"list\",\"data\":[]}"); /* whole models are not fetched here */
 }
 
-static void serve_metrics(struct service *service, struct http_request *request, const char *endpoint) {
+static void show_revision(void *arg, const char *name, const char *revision) {
+    struct service *service = arg;
+    metric_set(service->adapters, (const char *[]){name, revision}, 1);
+}
+
+/* The engine's page is left out when it does not come. */
+static void on_engine_metrics(void *arg, const struct transfer_response *response, const struct error *err) {
+    struct service_call *call = arg;
+    struct service *service = call->service;
+    struct http_request *request = call->request;
+    const char *endpoint = call->endpoint;
     cleanup_buffer struct buffer page = BUFFER_INIT;
+    call->transfer = NULL;
     metric_set(service->running, NULL, (double)loader_running(service->loader));
+    metric_clear(service->adapters);
+    loader_show_revisions(service->loader, show_revision, service);
     metrics_render(service->page, &page);
+    if (err == NULL && response->status == 200) {
+        buffer_append(&page, response->body, response->body_len);
+    }
+    end_call(call);
     reply(service, request, endpoint, 200, METRICS_CONTENT_TYPE, page.data, page.len);
+}
+
+static void serve_metrics(struct service *service, struct http_request *request, const char *endpoint) {
+    struct service_call *call = begin_call(service, request, endpoint);
+    struct dialect_request page = {.method = "GET", .path = "/metrics"};
+    call->transfer = engine_call(&service->engine, &page, NULL, ENGINE_METRICS_TIMEOUT_MS, on_engine_metrics, call);
 }
 
 static void on_models(void *arg, const struct transfer_response *response, const struct error *err) {
@@ -171,16 +196,31 @@ static void end_with_answer(struct service_call *call, struct lora_answer *answe
     lora_answer_release(answer);
 }
 
+/* A field of the request as the log shows it. */
+static const char *told(const struct service_call *call, const char *field) {
+    const char *value = http_fields_get(&http_request_head(call->request)->fields, field);
+    return value != NULL ? value : "-";
+}
+
+static const char *revision_of(const struct service_call *call) {
+    const char *revision = http_fields_get(&http_request_head(call->request)->fields, REVISION_FIELD);
+    bool is_one = revision != NULL && strlen(revision) == LOADER_REVISION_BYTES &&
+                  strspn(revision, "0123456789abcdef") == LOADER_REVISION_BYTES;
+    return is_one ? revision : NULL;
+}
+
 static void on_lora_done(void *arg, const struct loader_result *result) {
     struct service_call *call = arg;
     int64_t took_ms = loop_now_ms(call->service->loop) - call->begun_ms;
     const char *verb = call->verb == LORA_LOAD ? "load" : "unload";
     call->waiter = NULL;
     if (result->status == 200) {
-        log_info("%s adapter \"%s\": done took_ms=%lld", verb, call->lora.name, (long long)took_ms);
+        log_info("%s adapter \"%s\": done took_ms=%lld revision=%.64s request_id=%.128s", verb, call->lora.name, (long long)took_ms,
+                 told(call, REVISION_FIELD), told(call, REQUEST_ID_FIELD));
     } else {
-        log_warn("%s adapter \"%s\": %s: %s status=%d took_ms=%lld", verb, call->lora.name, result->reason, result->message,
-                 result->status, (long long)took_ms);
+        log_warn("%s adapter \"%s\": %s: %s status=%d took_ms=%lld revision=%.64s request_id=%.128s", verb, call->lora.name,
+                 result->reason, result->message, result->status, (long long)took_ms, told(call, REVISION_FIELD),
+                 told(call, REQUEST_ID_FIELD));
     }
     if (call->verb == LORA_LOAD) {
         metric_observe(call->service->durations, (const char *[]){result->status == 200 ? "loaded" : result->reason},
@@ -214,7 +254,7 @@ static int find_path(const struct lora_request *lora, const char **ret_path, str
 
 static void refuse(struct service_call *call, const struct error *err, const char *reason, const char *type) {
     struct lora_answer answer;
-    log_warn("%s refused: %s", call->endpoint, err->message);
+    log_warn("%s refused: %s request_id=%.128s", call->endpoint, err->message, told(call, REQUEST_ID_FIELD));
     lora_answer_refusal(call->verb, &call->lora, err, reason, type, &answer);
     end_with_answer(call, &answer);
 }
@@ -235,6 +275,7 @@ static void start_lora(struct service_call *call) {
         .name = call->lora.name,
         .path = call->path,
         .authorization = http_fields_get(&http_request_head(call->request)->fields, "Authorization"),
+        .revision = call->verb == LORA_LOAD ? revision_of(call) : NULL,
     };
     call->waiter = loader_submit(call->service->loader, &job, on_lora_done, call, &err);
     if (call->waiter == NULL) {
@@ -325,6 +366,11 @@ static void register_metrics(struct service *service) {
                                                               .label_names = {"outcome"},
                                                               .buckets = buckets,
                                                               .bucket_count = ARRAY_LEN(buckets)});
+    service->adapters =
+        metrics_register(service->page, &(struct metric_spec){.name = "davit_runtime_adapter_info",
+                                                              .help = "1 for an adapter that was loaded here with a revision.",
+                                                              .type = METRIC_GAUGE,
+                                                              .label_names = {"lora_name", "revision"}});
     service->running = metrics_register(service->page, &(struct metric_spec){.name = "davit_runtime_loads_running",
                                                                              .help = "Loads and unloads under way or waiting.",
                                                                              .type = METRIC_GAUGE});

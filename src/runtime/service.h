@@ -1,4 +1,8 @@
-/* The sidecar's HTTP service, on a loop: lora_adapter/load and unload, models, health, readiness, metrics. */
+/* The sidecar's HTTP service, on a loop: lora_adapter/load and unload, models, health, readiness, metrics (its own, then the
+ * engine's as they are).
+ *
+ * The API refuses unknown members, so what a caller adds comes in header fields: X-Request-Id is logged, X-Davit-Revision (16
+ * digits of hex) is kept with the adapter and shown in davit_runtime_adapter_info. */
 #ifndef DAVIT_RUNTIME_SERVICE_H
 #define DAVIT_RUNTIME_SERVICE_H
 
@@ -21,6 +25,7 @@ struct service {
     struct metric *requests;  /* davit_runtime_requests_total{endpoint,code} */
     struct metric *durations; /* davit_runtime_load_seconds{outcome} */
     struct metric *running;   /* davit_runtime_loads_running */
+    struct metric *adapters;  /* davit_runtime_adapter_info{lora_name,revision} */
     bool is_stopping;
     LIST_HEAD(call_list, service_call) calls;
 };

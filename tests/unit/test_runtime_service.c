@@ -114,6 +114,8 @@ static void engine_on_request(void *arg, struct http_request *request) {
     const char *key = http_fields_get(&http_request_head(request)->fields, "Authorization");
     if (strcmp(path, "/health") == 0) {
         http_reply(request, engine->is_sick ? 500 : 200, NULL, "", 0);
+    } else if (strcmp(path, "/metrics") == 0) {
+        http_reply(request, engine->is_sick ? 500 : 200, "text/plain", "vllm:num_requests_running 3\n", 28);
     } else if (engine->key != NULL && (key == NULL || strcmp(key, engine->key) != 0)) {
         http_reply(request, 401, "application/json", "{\"error\":\"Unauthorized\"}", 24);
     } else if (strcmp(path, "/v1/models") == 0) {
@@ -243,6 +245,47 @@ static void test_loads_and_unloads(void **state) {
     expect("/v1/lora_adapter/unload", "", "{\"lora_name\":\"sql\"}", 200, "Successfully unloaded adapter sql");
     expect("/v1/lora_adapter/unload", "", "{\"lora_name\":\"sql\"}", 200, "Successfully unloaded adapter sql");
     expect("/metrics", "", NULL, 200, "davit_runtime_load_seconds_count{outcome=\"loaded\"} 5");
+}
+
+static void test_a_repository_in_the_direct_form(void **state) {
+    (void)state;
+    expect("/v1/lora_adapter/load", "", "{\"lora_name\":\"hub\",\"lora_path\":\"huggingface://org/repo\"}", 200, "from 'org/repo'");
+    expect("/v1/models", "", NULL, 200, "\"root\":\"org/repo\""); /* what the engine was given */
+    expect("/v1/lora_adapter/load", "", "{\"lora_name\":\"hub\",\"lora_path\":\"s3://b/k\"}", 400, "Unsupported URL scheme: s3.");
+}
+
+static void test_revisions_are_kept(void **state) {
+    (void)state;
+    cleanup_free char *body = xasprintf("{\"lora_name\":\"a\",\"artifact_url\":\"%s\"}", house.folder);
+    expect("/v1/lora_adapter/load", "X-Davit-Revision: 0123456789abcdef\r\nX-Request-Id: r-1\r\n", body, 200, "success");
+    expect("/metrics", "", NULL, 200, "davit_runtime_adapter_info{lora_name=\"a\",revision=\"0123456789abcdef\"} 1");
+    /* The newest is the one; a refused load changes nothing, nor does what is no revision. */
+    expect("/v1/lora_adapter/load", "X-Davit-Revision: ffffffffffffffff\r\n", body, 200, "success");
+    expect("/v1/lora_adapter/load", "X-Davit-Revision: 1111111111111111\r\n",
+           "{\"lora_name\":\"a\",\"artifact_url\":\"/missing/a\"}", 404, "");
+    expect("/metrics", "", NULL, 200, "davit_runtime_adapter_info{lora_name=\"a\",revision=\"ffffffffffffffff\"} 1");
+    static const char *const bad[] = {"x", "0123456789ABCDEF", "0123456789abcdef0", "\"\\"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        cleanup_free char *field = xasprintf("X-Davit-Revision: %s\r\n", bad[i]);
+        cleanup_free char *other = xasprintf("{\"lora_name\":\"b\",\"artifact_url\":\"%s\"}", house.folder);
+        expect("/v1/lora_adapter/load", field, other, 200, "success");
+    }
+    cleanup_buffer struct buffer page = BUFFER_INIT;
+    assert_int_equal(exchange(house.port, "/metrics", "", NULL, &page), 200);
+    assert_null(strstr(page.data, "lora_name=\"b\""));
+    expect("/v1/lora_adapter/unload", "", "{\"lora_name\":\"a\"}", 200, "success");
+    assert_int_equal(exchange(house.port, "/metrics", "", NULL, &page), 200);
+    assert_null(strstr(page.data, "lora_name=\"a\""));
+}
+
+static void test_the_engines_metrics_are_on_the_page(void **state) {
+    (void)state;
+    expect("/metrics", "", NULL, 200, "\nvllm:num_requests_running 3\n");
+    house.engine.is_sick = true;
+    cleanup_buffer struct buffer page = BUFFER_INIT;
+    assert_int_equal(exchange(house.port, "/metrics/", "", NULL, &page), 200);
+    assert_null(strstr(page.data, "vllm:"));
+    assert_non_null(strstr(page.data, "davit_runtime_loads_running 0"));
 }
 
 static void test_errors_keep_their_meaning(void **state) {
@@ -402,6 +445,9 @@ static void test_one_at_a_time_and_shared(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_loads_and_unloads, build, clear),
+        cmocka_unit_test_setup_teardown(test_a_repository_in_the_direct_form, build, clear),
+        cmocka_unit_test_setup_teardown(test_revisions_are_kept, build, clear),
+        cmocka_unit_test_setup_teardown(test_the_engines_metrics_are_on_the_page, build, clear),
         cmocka_unit_test_setup_teardown(test_errors_keep_their_meaning, build, clear),
         cmocka_unit_test_setup_teardown(test_the_folder_is_checked_first, build, clear),
         cmocka_unit_test_setup_teardown(test_the_key_is_passed_through, build, clear),
