@@ -16,13 +16,12 @@ struct scanner {
 /* Whatever was expected: text that ends too early is told as that, since a client or a proxy on the way then lost the rest. */
 static int fail(struct scanner *scanner, const char *what) {
     if (scanner->len == 0) {
-        return error_set(scanner->err, ERROR_INVALID, "the request body is empty: a JSON object was expected");
+        return error_set(scanner->err, ERROR_INVALID, "it is empty: a JSON object was expected");
     }
     if (scanner->at >= scanner->len) {
-        return error_set(scanner->err, ERROR_INVALID, "the request body's JSON is cut off: it ends at byte %zu (%s)", scanner->len,
-                         what);
+        return error_set(scanner->err, ERROR_INVALID, "the JSON is cut off: it ends at byte %zu (%s)", scanner->len, what);
     }
-    return error_set(scanner->err, ERROR_INVALID, "the request body is not a JSON object: %s at byte %zu", what, scanner->at);
+    return error_set(scanner->err, ERROR_INVALID, "not a JSON object: %s at byte %zu", what, scanner->at);
 }
 
 static int peek(const struct scanner *scanner) {

@@ -22,7 +22,8 @@ struct json_scan {
 };
 
 /* ERROR_INVALID: not a JSON object (the message says at which byte), a second "model", or a "model" that is not a string of at most
- * JSON_SCAN_MODEL_BYTES_MAX bytes. */
+ * JSON_SCAN_MODEL_BYTES_MAX bytes. The message speaks of the body: "the JSON is cut off: it ends at byte 10 (a value was
+ * expected)". */
 int json_scan_body(const char *bytes, size_t len, struct json_scan *ret_scan, struct error *err) DAVIT_MUST_USE;
 void json_scan_release(struct json_scan *scan);
 

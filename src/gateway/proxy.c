@@ -283,7 +283,8 @@ static void on_head(void *arg, const struct http_head *head) {
         }
     }
     bool has_no_body = head->status == 204 || head->status == 304;
-    proxy->is_collecting = has_no_body || head->status == 503 || (proxy->model->is_adapter && is_stale_status(head->status));
+    bool may_be_stale = proxy->model->is_adapter && is_stale_status(head->status);
+    proxy->is_collecting = has_no_body || head->status == 503 || head->status == 404 || may_be_stale;
     if (!proxy->is_collecting) {
         begin_stream(proxy);
     }
@@ -316,8 +317,24 @@ static void on_failed_try(struct proxy *proxy, const struct error *err) {
     reply_error(proxy, err->code == ERROR_TIMEOUT ? 504 : 503, message);
 }
 
+/* FastAPI's words for a path that the engine does not serve, which no OpenAI client understands. */
+static bool is_unknown_path(const struct proxy *proxy) {
+    static const char words[] = "{\"detail\":\"Not Found\"}";
+    return proxy->status == 404 && strcmp(buffer_text(&proxy->collected), words) == 0;
+}
+
+static void reply_unknown_path(struct proxy *proxy) {
+    begin_answer(proxy);
+    error_reply_send(proxy->request, &(struct error_reply){.status = 404},
+                     "unknown request path %.200s: the engine of model %s does not serve it",
+                     http_request_head(proxy->request)->path, proxy->model->name);
+    finish(proxy, 404);
+}
+
 static void on_whole_refusal(struct proxy *proxy) {
-    if (is_stale_route(proxy)) {
+    if (is_unknown_path(proxy)) {
+        reply_unknown_path(proxy);
+    } else if (is_stale_route(proxy)) {
         if (!try_again(proxy, "stale_route")) {
             cleanup_free char *message =
                 xasprintf("model %s: none of the endpoints asked has it loaded at the moment", proxy->model->name);
@@ -399,6 +416,10 @@ static void start_try(struct proxy *proxy) {
 
 static void refuse(struct worker *worker, struct http_request *request, const char *model, const struct error_reply *reply,
                    const char *message) {
+    const char *id = http_fields_get(&http_request_head(request)->fields, REQUEST_ID_FIELD);
+    if (id != NULL) {
+        http_reply_field(request, REQUEST_ID_FIELD, id);
+    }
     gateway_metrics_note(worker->metrics, model, reply->status, 0);
     error_reply_send(request, reply, "%s", message);
 }
@@ -432,7 +453,7 @@ static void refuse_for_now(struct worker *worker, struct http_request *request, 
 
 /* The model that the body names; NULL when the request was answered with the reason why not. */
 static const struct route_model *find_model(struct worker *worker, struct http_request *request, const struct json_scan *scan) {
-    if (scan->model == NULL) {
+    if (scan->model == NULL || scan->model[0] == '\0') {
         refuse(worker, request, NULL, &(struct error_reply){.status = 400, .param = "model"}, "'model' is a required property");
         return NULL;
     }

@@ -56,9 +56,11 @@ static void serve_model(struct worker *worker, struct http_request *request, con
     http_reply(request, 200, "application/json", page.data, page.len);
 }
 
-static void refuse_path(struct http_request *request) {
+static void refuse_path(struct http_request *request, const char *path) {
     static const struct error_reply reply = {.status = 404};
-    error_reply_send(request, &reply, "unknown request path");
+    bool is_outside = strncmp(path, "/v1/", 4) != 0;
+    error_reply_send(request, &reply, "unknown request path %.200s%s", path,
+                     is_outside ? ": those of the API begin with /v1/" : "");
 }
 
 static void refuse_method(struct http_request *request, const char *allowed) {
@@ -98,7 +100,8 @@ static void on_request(void *arg, struct http_request *request) {
         {"/v1/models", serve_models}, {"/v1/models/", serve_models},
     };
     const struct http_head *head = http_request_head(request);
-    bool is_get = strcmp(head->method, "GET") == 0;
+    bool is_get = strcmp(head->method, "GET") == 0 || strcmp(head->method, "HEAD") == 0;
+    bool is_model = starts_with(head->path, "/v1/models/");
     for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
         if (strcmp(head->path, pages[i].path) == 0) {
             if (is_get) {
@@ -109,10 +112,12 @@ static void on_request(void *arg, struct http_request *request) {
             return;
         }
     }
-    if (is_get && starts_with(head->path, "/v1/models/")) {
+    if (is_get && is_model) {
         serve_model(worker, request, head->path + strlen("/v1/models/"));
+    } else if (is_model) {
+        refuse_method(request, "GET");
     } else if (!is_inference_path(head->path)) {
-        refuse_path(request);
+        refuse_path(request, head->path);
     } else if (strcmp(head->method, "POST") != 0) {
         refuse_method(request, "POST");
     } else {

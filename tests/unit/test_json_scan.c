@@ -65,7 +65,7 @@ static void test_table_of_bad_bodies(void **state) {
         const char *body;
         const char *message; /* part of it */
     } rows[] = {
-        {"", "the request body is empty: a JSON object was expected"},
+        {"", "it is empty: a JSON object was expected"},
         {"   ", "cut off: it ends at byte 3 (an opening brace was expected)"},
         {"[]", "opening brace"},
         {"\"model\"", "opening brace"},

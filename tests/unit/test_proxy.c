@@ -582,7 +582,9 @@ static void test_refusals(void **state) {
                    "{\"error\":{\"message\":\"model nope does not "
                    "exist\",\"type\":\"invalid_request_error\",\"param\":\"model\",\"code\":\"model_not_found\"}}");
     expect_refusal("/v1/completions", "{\"prompt\":\"x\"}", 400, "'model' is a required property");
-    expect_refusal("/v1/completions", "{\"model\":\"m\"", 400, "error processing request body");
+    expect_refusal("/v1/completions", "{\"prompt\":\"x\",\"model\":\"\"}", 400, "'model' is a required property");
+    expect_refusal("/v1/completions", "{\"model\": ", 400,
+                   "error processing request body: the JSON is cut off: it ends at byte 10 (a value was expected)");
     expect_refusal("/v1/completions", "{\"model\":\"m\",\"mod\\u0065l\":\"m\"}", 400, "given twice");
     expect_refusal("/v1/completions", "", 400, "error processing request body");
     expect_refusal("/v1/load_lora_adapter", good_body, 404, "unknown request path");
@@ -590,14 +592,62 @@ static void test_refusals(void **state) {
     expect_refusal("/v1/%6coad_lora_adapter", good_body, 404, "unknown request path");
     expect_refusal("/v1/load_lora_adapter/", good_body, 404, "unknown request path");
     expect_refusal("/v1//load_lora_adapter", good_body, 404, "unknown request path");
-    expect_refusal("/tokenize", good_body, 404, "unknown request path");
+    expect_refusal("/tokenize", good_body, 404, "unknown request path /tokenize: those of the API begin with /v1/");
     expect_refusal("/v1/completions", NULL, 405, "method not allowed");
-    expect_refusal("/v1/models", good_body, 405, "method not allowed");
+    expect_refusal("/v1/models", good_body, 405, "method not allowed: use GET");
+    expect_refusal("/v1/models/m", good_body, 405, "method not allowed: use GET");
     expect_refusal("/v1/models/nope", NULL, 404, "model nope does not exist");
     assert_int_equal(atomic_load(&house.engines[0].hits), 0);
     assert_true(metrics_hold("davit_gateway_requests_total{model=\"unknown\",code=\"400\"}"));
     loop_thread_do(&house.loop, no_endpoints, NULL);
     expect_refusal("/v1/completions", good_body, 503, "error on getting pods for model m");
+    clear();
+}
+
+static void test_a_path_that_the_engine_does_not_serve(void **state) {
+    (void)state;
+    static const char *const parents[] = {NULL, "base"};
+    for (size_t i = 0; i < ARRAY_LEN(parents); i++) {
+        build(2, (enum behaviour[]){OTHER_404, OTHER_404}, parents[i]);
+        expect_refusal(
+            "/v1/chat/completion", good_body, 404,
+            "{\"error\":{\"message\":\"unknown request path /v1/chat/completion: the engine of model m does not serve it\"");
+        assert_int_equal(atomic_load(&house.engines[0].hits) + atomic_load(&house.engines[1].hits), 1);
+        clear();
+    }
+}
+
+/* Before any of it is sent, and in the client's dialect. */
+static void test_a_body_that_is_too_large_is_refused_by_its_length(void **state) {
+    (void)state;
+    build(1, (enum behaviour[]){ECHO}, NULL);
+    cleanup_buffer struct buffer body = BUFFER_INIT;
+    cleanup_free char *head =
+        xasprintf("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", GATEWAY_BODY_BYTES_MAX + 1);
+    struct client client;
+    client_open(&client, house.port);
+    client_send(&client, head, strlen(head));
+    assert_int_equal(client_read_head(&client), 413);
+    assert_int_equal(client_read_body(&client, &body), 1);
+    assert_string_equal(
+        body.data, "{\"error\":{\"message\":\"the request body is larger than 33554432 bytes\",\"type\":\"invalid_request_error\","
+                   "\"param\":null,\"code\":null}}");
+    client_close(&client);
+    clear();
+}
+
+static void test_head_is_answered_like_get(void **state) {
+    (void)state;
+    static const char *const paths[] = {"/healthz", "/readyz", "/v1/models", "/v1/models/m"};
+    build(1, (enum behaviour[]){ECHO}, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        cleanup_free char *head = xasprintf("HEAD %s HTTP/1.1\r\nHost: x\r\n\r\n", paths[i]);
+        struct client client;
+        client_open(&client, house.port);
+        client_send(&client, head, strlen(head));
+        assert_int_equal(client_read_head(&client), 200);
+        client_close(&client);
+    }
     clear();
 }
 
@@ -784,6 +834,9 @@ int main(void) {
         cmocka_unit_test(test_a_client_that_leaves_cancels),
         cmocka_unit_test(test_a_slow_client_is_not_buffered_for),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_a_path_that_the_engine_does_not_serve),
+        cmocka_unit_test(test_a_body_that_is_too_large_is_refused_by_its_length),
+        cmocka_unit_test(test_head_is_answered_like_get),
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_not_ready),
         cmocka_unit_test(test_sglang_gets_base_and_adapter),
