@@ -83,7 +83,7 @@ static void handle(void *arg, struct http_request *request) {
         http_stream_begin(request, 200, "text/plain");
         return;
     }
-    const char *extra = http_fields_get(&head->fields, "X-Extra");
+    const char *extra = http_fields_get(&head->fields, strcmp(head->path, "/host") == 0 ? "Host" : "X-Extra");
     http_reply(request, 200, "text/plain", extra != NULL ? extra : body, extra != NULL ? strlen(extra) : len);
 }
 
@@ -105,8 +105,8 @@ static void close_world(struct outcome *outcome) {
     buffer_release(&outcome->body);
 }
 
-static void start_at(struct outcome *outcome, int port, const char *target, const struct http_fields *fields, const void *body,
-                     size_t len) {
+static void start_to(struct outcome *outcome, const char *host, int port, const char *target, const struct http_fields *fields,
+                     const void *body, size_t len) {
     outcome->ends = outcome->heads = 0;
     outcome->has_failed = false;
     outcome->order_len = 0;
@@ -114,7 +114,7 @@ static void start_at(struct outcome *outcome, int port, const char *target, cons
     buffer_clear(&outcome->body);
     outcome->exchange = upstream_start(
         outcome->upstream,
-        &(struct upstream_request){.host = "127.0.0.1",
+        &(struct upstream_request){.host = host,
                                    .port = port,
                                    .method = len != 0 ? "POST" : "GET",
                                    .target = target,
@@ -125,6 +125,11 @@ static void start_at(struct outcome *outcome, int port, const char *target, cons
                                    .on_end = on_end,
                                    .arg = outcome});
     assert_int_equal(outcome->heads + outcome->ends, 0);
+}
+
+static void start_at(struct outcome *outcome, int port, const char *target, const struct http_fields *fields, const void *body,
+                     size_t len) {
+    start_to(outcome, "127.0.0.1", port, target, fields, body, len);
 }
 
 static void start(struct outcome *outcome, const char *target) {
@@ -484,9 +489,31 @@ static void test_free_cancels(void **state) {
     close_world(&outcome);
 }
 
+static void test_ipv6(void **state) {
+    (void)state;
+    struct outcome outcome;
+    struct error err;
+    int port = 0;
+    open_world(&outcome, &(struct upstream_options){0});
+    if (http_server_listen(outcome.server, "::1", 0, &port, &err) < 0) {
+        close_world(&outcome);
+        skip(); /* a machine without IPv6 */
+    }
+    for (int i = 0; i < 2; i++) {
+        start_to(&outcome, "::1", port, "/host", NULL, NULL, 0);
+        RUN_UNTIL(outcome.loop, outcome.ends == 1);
+        cleanup_free char *host = xasprintf("[::1]:%d", port);
+        assert_false(outcome.has_failed);
+        assert_string_equal(buffer_text(&outcome.body), host);
+    }
+    assert_string_equal(outcome.peers[0], outcome.peers[1]); /* the connection was kept */
+    close_world(&outcome);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_requests_on_a_kept_connection),
+        cmocka_unit_test(test_ipv6),
         cmocka_unit_test(test_bytes_come_as_they_are_sent),
         cmocka_unit_test(test_cancel_is_seen_by_the_server),
         cmocka_unit_test(test_pause_stops_the_server),
