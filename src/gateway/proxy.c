@@ -425,7 +425,11 @@ static void refuse(struct worker *worker, struct http_request *request, const ch
 }
 
 static void refuse_body(struct worker *worker, struct http_request *request, const struct error *err) {
-    cleanup_free char *message = xasprintf("error processing request body: %s", err->message);
+    const char *type = http_fields_get(&http_request_head(request)->fields, "Content-Type");
+    bool is_form = begins_with(type, "multipart/");
+    cleanup_free char *message =
+        xasprintf("error processing request body: %s",
+                  is_form ? "it is a form (multipart); only JSON is routed, by its \"model\"" : err->message);
     refuse(worker, request, NULL,
            &(struct error_reply){.status = 400, .header = "x-error-request-body-processing", .header_value = "true"}, message);
 }

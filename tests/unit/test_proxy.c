@@ -604,6 +604,23 @@ static void test_refusals(void **state) {
     clear();
 }
 
+static void test_forms_are_told_from_bad_json(void **state) {
+    (void)state;
+    build(1, (enum behaviour[]){ECHO}, NULL);
+    static const char form[] =
+        "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        "Content-Length: 5\r\n\r\n--b--";
+    cleanup_buffer struct buffer body = BUFFER_INIT;
+    struct client client;
+    client_open(&client, house.port);
+    client_send(&client, form, sizeof(form) - 1);
+    assert_int_equal(client_read_head(&client), 400);
+    assert_int_equal(client_read_body(&client, &body), 1);
+    assert_non_null(strstr(body.data, "it is a form (multipart); only JSON is routed"));
+    client_close(&client);
+    clear();
+}
+
 static void test_a_path_that_the_engine_does_not_serve(void **state) {
     (void)state;
     static const char *const parents[] = {NULL, "base"};
@@ -834,6 +851,7 @@ int main(void) {
         cmocka_unit_test(test_a_client_that_leaves_cancels),
         cmocka_unit_test(test_a_slow_client_is_not_buffered_for),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_forms_are_told_from_bad_json),
         cmocka_unit_test(test_a_path_that_the_engine_does_not_serve),
         cmocka_unit_test(test_a_body_that_is_too_large_is_refused_by_its_length),
         cmocka_unit_test(test_head_is_answered_like_get),
