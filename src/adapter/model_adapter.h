@@ -33,8 +33,9 @@ struct model_adapter {
     struct selector *selector;       /* owned */
 };
 
-/* Reads an object that the API holds. ERROR_INVALID when it can never serve (no podSelector, no artifactURL, bad selector): `ret`
- * is then filled as far as it goes (name, namespace, uid, generation, is_deleting). Release in either case. */
+/* Reads an object that the API holds. ERROR_INVALID when it breaks a rule (it may have been stored where there were none): the
+ * message names the field, and `ret` is filled as far as it goes (name, namespace, uid, generation, is_deleting). Release in either
+ * case. */
 int model_adapter_read(const json_t *object, struct model_adapter *ret_adapter, struct error *err) DAVIT_MUST_USE;
 void model_adapter_release(struct model_adapter *adapter);
 
@@ -42,9 +43,11 @@ void model_adapter_release(struct model_adapter *adapter);
 void model_adapter_unknown_fields(const json_t *object, json_t *paths);
 /* Removes them. */
 void model_adapter_prune(json_t *object);
-/* The rules of the schema and of CEL: types, required fields, URL scheme, non-empty selector, a name that can be a Service's
- * (DNS-1035), replicas >= 0, a baseModel ... `old_object` is NULL on create. Appends {"reason","message","field"} for each
- * violation (as in Status.details.causes) and returns how many. */
+/* Fills in the schema's defaults. */
+void model_adapter_default(json_t *object);
+/* The rules of the schema (model_adapter_schema.c) and of CEL (model_adapter_rules.h), the same that deploy/crd/ gives to a
+ * cluster. `old_object` is NULL on create; what an update leaves as it was is not looked at again. Appends
+ * {"reason","message","field"} for each violation (as in Status.details.causes) and returns how many. */
 int model_adapter_validate(const json_t *object, const json_t *old_object, json_t *causes) DAVIT_MUST_USE;
 
 /* Where an artifact is. */

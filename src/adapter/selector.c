@@ -1,5 +1,7 @@
 #include "adapter/selector.h"
 
+#include "adapter/syntax.h"
+
 #include <ctype.h>
 #include <string.h>
 
@@ -53,41 +55,6 @@ static void cleanup_selector(struct selector **selector) {
     selector_free(*selector);
 }
 
-/* A name or a label value: at most 63 of [A-Za-z0-9._-], alphanumeric at both ends. */
-static bool is_label_word(const char *text, size_t len) {
-    if (len == 0 || len > 63 || !isalnum((unsigned char)text[0]) || !isalnum((unsigned char)text[len - 1])) {
-        return false;
-    }
-    for (size_t i = 0; i < len; i++) {
-        if (!isalnum((unsigned char)text[i]) && strchr("._-", text[i]) == NULL) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* [prefix "/"] name; the prefix is a DNS subdomain. */
-static bool is_label_key(const char *text, size_t len) {
-    const char *slash = memchr(text, '/', len);
-    if (slash == NULL) {
-        return is_label_word(text, len);
-    }
-    size_t prefix = (size_t)(slash - text);
-    if (prefix == 0 || prefix > 253 || !is_label_word(slash + 1, len - prefix - 1)) {
-        return false;
-    }
-    for (size_t i = 0; i < prefix; i++) {
-        if (!islower((unsigned char)text[i]) && !isdigit((unsigned char)text[i]) && text[i] != '.' && text[i] != '-') {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool is_label_value(const char *text, size_t len) {
-    return len == 0 || is_label_word(text, len);
-}
-
 /* ---- metav1.LabelSelector ---- */
 
 static int read_match_labels(const json_t *labels, struct selector *selector, struct error *err) {
@@ -98,10 +65,10 @@ static int read_match_labels(const json_t *labels, struct selector *selector, st
     json_t *value = NULL;
     json_object_foreach((json_t *)labels, key, value) {
         const char *text = json_string_value(value);
-        if (!is_label_key(key, strlen(key))) {
+        if (!syntax_is_label_key(key)) {
             return error_set(err, ERROR_INVALID, "matchLabels: \"%.100s\" is not a label key", key);
         }
-        if (text == NULL || !is_label_value(text, strlen(text))) {
+        if (text == NULL || !syntax_is_label_value(text)) {
             return error_set(err, ERROR_INVALID, "matchLabels[%.100s]: expected a label value, found %.100s", key,
                              text != NULL ? text : "another type");
         }
@@ -125,7 +92,7 @@ static int read_expression_values(const json_t *values, size_t at, struct term *
     }
     for (size_t i = 0; i < json_array_size(values); i++) {
         const char *text = json_string_value(json_array_get(values, i));
-        if (text == NULL || !is_label_value(text, strlen(text))) {
+        if (text == NULL || !syntax_is_label_value(text)) {
             return error_set(err, ERROR_INVALID, "matchExpressions[%zu].values[%zu]: expected a label value", at, i);
         }
         add_value(term, text, strlen(text));
@@ -140,7 +107,7 @@ static int read_expression(const json_t *expression, size_t at, struct selector 
     } operators[] = {{"In", TERM_IN}, {"NotIn", TERM_NOT_IN}, {"Exists", TERM_EXISTS}, {"DoesNotExist", TERM_NOT_EXISTS}};
     const char *key = json_string_at(expression, "key", "");
     const char *name = json_string_at(expression, "operator", "");
-    if (!is_label_key(key, strlen(key))) {
+    if (!syntax_is_label_key(key)) {
         return error_set(err, ERROR_INVALID, "matchExpressions[%zu].key: \"%.100s\" is not a label key", at, key);
     }
     for (size_t i = 0; i < ARRAY_LEN(operators); i++) {
@@ -217,7 +184,8 @@ static int unexpected(const struct scanner *scanner, const char *expected, struc
 static int take_value(struct scanner *scanner, struct term *term, struct error *err) {
     const char *value = NULL;
     size_t len = take_word(scanner, &value);
-    if (!is_label_value(value, len)) {
+    cleanup_free char *text = xstrndup(value, len);
+    if (!syntax_is_label_value(text)) {
         scanner->at = value;
         return unexpected(scanner, "a label value", err);
     }
@@ -244,7 +212,8 @@ static int take_requirement(struct scanner *scanner, struct selector *selector, 
     bool is_negated = take_char(scanner, '!');
     const char *key = NULL;
     size_t key_len = take_word(scanner, &key);
-    if (!is_label_key(key, key_len)) {
+    cleanup_free char *text = xstrndup(key, key_len);
+    if (!syntax_is_label_key(text)) {
         scanner->at = key;
         return unexpected(scanner, "a label key", err);
     }

@@ -1,4 +1,4 @@
-/* ModelAdapter: schema, rules, pruning, and what an artifact's URL means. */
+/* ModelAdapter: pruning, the spec as a struct, and what an artifact's URL means. Its rules: test_model_adapter_rules.c. */
 #include "adapter/artifact_url.h"
 #include "adapter/model_adapter.h"
 
@@ -20,60 +20,6 @@ static json_t *object_with(const char *name, const char *spec) {
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(object);
     return object;
-}
-
-static void test_rules(void **state) {
-    (void)state;
-    static const struct {
-        const char *name;
-        const char *spec;
-        const char *field; /* NULL: accepted */
-    } cases[] = {
-        {"sql", GOOD_SPEC, NULL},
-        {"sql", GOOD_SPEC ",\"replicas\":0,\"baseModel\":\"a/b\",\"additionalConfig\":{\"api-key\":\"k\"}", NULL},
-        {"sql", "\"podSelector\":{\"matchLabels\":{\"app\":\"llm\"}},\"artifactURL\":\"hf://o/r\"", NULL},
-        {"sql", "\"podSelector\":{\"matchLabels\":{\"app\":\"llm\"}},\"artifactURL\":\"ftp://o/r\"", "spec.artifactURL"},
-        {"sql", "\"podSelector\":{\"matchLabels\":{\"app\":\"llm\"}},\"artifactURL\":\"s3://\"", "spec.artifactURL"},
-        {"sql", "\"podSelector\":{\"matchLabels\":{\"app\":\"llm\"}},\"artifactURL\":\"/a b\"", "spec.artifactURL"},
-        {"sql", "\"podSelector\":{\"matchLabels\":{\"app\":\"llm\"}},\"artifactURL\":\"\"", "spec.artifactURL"},
-        {"sql", "\"podSelector\":{\"matchLabels\":{\"app\":\"llm\"}},\"artifactURL\":5", "spec.artifactURL"},
-        {"sql", "\"podSelector\":{\"matchLabels\":{\"app\":\"llm\"}}", "spec.artifactURL"},
-        {"sql", "\"podSelector\":{},\"artifactURL\":\"/a\"", "spec.podSelector"},
-        {"sql", "\"artifactURL\":\"/a\"", "spec.podSelector"},
-        {"sql", "\"podSelector\":{\"matchExpressions\":[{\"key\":\"a\",\"operator\":\"Is\"}]},\"artifactURL\":\"/a\"",
-         "spec.podSelector"},
-        {"sql", GOOD_SPEC ",\"replicas\":-1", "spec.replicas"},
-        {"sql", GOOD_SPEC ",\"replicas\":\"1\"", "spec.replicas"},
-        {"sql", GOOD_SPEC ",\"replicas\":3000000000", "spec.replicas"},
-        {"sql", GOOD_SPEC ",\"additionalConfig\":{\"a\":1}", "spec.additionalConfig.a"},
-        {"sql.v2", GOOD_SPEC, "metadata.name"},
-        {"9sql", GOOD_SPEC, "metadata.name"},
-        {"SQL", GOOD_SPEC, "metadata.name"},
-        {"sql-", GOOD_SPEC, "metadata.name"},
-    };
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        json_t *object = object_with(cases[i].name, cases[i].spec);
-        json_t *causes = json_array();
-        int count = model_adapter_validate(object, NULL, causes);
-        const char *field = json_string_value(json_object_get(json_array_get(causes, 0), "field"));
-        if (count != (cases[i].field != NULL) || (field != NULL && strcmp(field, cases[i].field) != 0)) {
-            fail_msg("case %zu (%s): %d causes, first about %s", i, cases[i].spec, count, field != NULL ? field : "nothing");
-        }
-        json_decref(causes);
-        json_decref(object);
-    }
-}
-
-static void test_update_of_old_fault(void **state) {
-    (void)state;
-    json_t *object = object_with("sql", "\"podSelector\":{},\"artifactURL\":\"ftp://x/y\"");
-    json_t *causes = json_array();
-    assert_int_equal(model_adapter_validate(object, object, causes), 0); /* a finalizer can still be removed */
-    json_t *changed = object_with("sql", "\"podSelector\":{},\"artifactURL\":\"ftp://x/z\"");
-    assert_int_equal(model_adapter_validate(changed, object, causes), 1);
-    json_decref(changed);
-    json_decref(causes);
-    json_decref(object);
 }
 
 static void test_unknown_fields(void **state) {
@@ -204,9 +150,8 @@ static void test_revisions(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rules),     cmocka_unit_test(test_update_of_old_fault), cmocka_unit_test(test_unknown_fields),
-        cmocka_unit_test(test_read),      cmocka_unit_test(test_artifact_urls),       cmocka_unit_test(test_added_fields),
-        cmocka_unit_test(test_revisions),
+        cmocka_unit_test(test_unknown_fields), cmocka_unit_test(test_read),      cmocka_unit_test(test_artifact_urls),
+        cmocka_unit_test(test_added_fields),   cmocka_unit_test(test_revisions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -243,6 +243,7 @@ const struct column columns_model_adapter[] = {
     {"Desired", "integer", "", 0, "Pods that are to hold the adapter."},
     {"Ready", "integer", "", 0, "Pods that hold the adapter."},
     {"Candidates", "integer", "", 0, "Ready pods that match the selector."},
+    {"Reason", "string", "", 0, "Reason of the Ready condition."},
     {"Model Path", "string", "", 0, "Where the adapter's weights are."},
     {"Age", "date", "", 0, "Time since creation."},
     {"Base Model", "string", "", 1, "The base model that the adapter was trained on."},
@@ -256,13 +257,25 @@ static void cell_value_at(json_t *cells, const json_t *object, const char *path)
     json_array_append_new(cells, value != NULL ? json_incref(value) : json_null());
 }
 
+static const json_t *ready_condition(const json_t *object) {
+    size_t i = 0;
+    const json_t *condition = NULL;
+    json_array_foreach(json_at(object, "status.conditions"), i, condition) {
+        if (strcmp(json_string_at(condition, "type", ""), "Ready") == 0) {
+            return condition;
+        }
+    }
+    return NULL;
+}
+
 void cells_model_adapter(const json_t *object, int64_t now_ms, json_t *cells) {
-    (void)now_ms;
+    const json_t *ready = ready_condition(object);
     cell_text(cells, object_name(object));
     cell_value_at(cells, object, "status.phase");
     cell_value_at(cells, object, "status.desiredReplicas");
     cell_value_at(cells, object, "status.readyReplicas");
     cell_value_at(cells, object, "status.candidates");
+    cell_text(cells, json_string_at(ready, "reason", ""));
     cell_value_at(cells, object, "spec.artifactURL");
     json_array_append_new(cells, columns_age(object, now_ms));
     cell_value_at(cells, object, "spec.baseModel");
@@ -273,11 +286,5 @@ void cells_model_adapter(const json_t *object, int64_t now_ms, json_t *cells) {
         buffer_printf(&instances, "%s%s", i > 0 ? "," : "", json_is_string(item) ? json_string_value(item) : "");
     }
     cell_text(cells, buffer_text(&instances));
-    const char *message = "";
-    json_array_foreach(json_at(object, "status.conditions"), i, item) {
-        if (strcmp(json_string_at(item, "type", ""), "Ready") == 0) {
-            message = json_string_at(item, "message", "");
-        }
-    }
-    cell_text(cells, message);
+    cell_text(cells, json_string_at(ready, "message", ""));
 }

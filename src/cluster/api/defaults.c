@@ -1,5 +1,7 @@
 #include "cluster/api/defaults.h"
 
+#include "adapter/model_adapter.h"
+
 #include "cluster/api/object.h"
 
 #include <openssl/evp.h>
@@ -259,10 +261,7 @@ void defaults_namespace(json_t *object, const json_t *old_object) {
 
 void defaults_model_adapter(json_t *object, const json_t *old_object) {
     (void)old_object;
-    json_t *spec = json_object_get(object, "spec");
-    if (json_is_object(spec)) {
-        default_string(spec, "schedulerName", "default");
-    }
+    model_adapter_default(object);
 }
 
 void defaults_custom_resource_definition(json_t *object, const json_t *old_object) {

@@ -1,106 +1,118 @@
+#include "adapter/model_adapter_rules.h"
 #include "cluster/api/documents.h"
 
-struct field {
-    const char *name;
-    const char *type;
-    const char *description;
-};
+static json_t *schema_of(const struct schema_field *row);
 
-static json_t *schema_of(const char *type, const char *description) {
-    return json_pack("{s:s, s:s}", "type", type, "description", description);
-}
-
-static json_t *properties_of(const struct field *fields, size_t count) {
-    json_t *properties = json_object();
-    for (size_t i = 0; i < count; i++) {
-        json_object_set_new(properties, fields[i].name, schema_of(fields[i].type, fields[i].description));
+static void set_string(json_t *schema, const char *name, const char *value) {
+    if (value != NULL) {
+        json_object_set_new(schema, name, json_string(value));
     }
-    return properties;
 }
 
-static json_t *object_schema(const char *description, json_t *properties) {
-    return json_pack("{s:s, s:s, s:o}", "type", "object", "description", description, "properties", properties);
+static void set_number(json_t *schema, const char *name, bool has_value, int64_t value) {
+    if (has_value) {
+        json_object_set_new(schema, name, json_integer(value));
+    }
 }
 
-static json_t *string_map(const char *description) {
-    return json_pack("{s:s, s:s, s:{s:s}}", "type", "object", "description", description, "additionalProperties", "type", "string");
+/* What a string may be: of the row itself, or of the strings in its list or map. */
+static void set_string_bounds(json_t *schema, const struct schema_field *row) {
+    set_number(schema, "minLength", row->min_length > 0, row->min_length);
+    set_number(schema, "maxLength", row->max_length > 0, row->max_length);
+    set_string(schema, "pattern", row->pattern);
+    for (const char *const *value = row->values; value != NULL && *value != NULL; value++) {
+        json_t *values = json_object_get(schema, "enum");
+        if (values == NULL) {
+            json_object_set_new(schema, "enum", values = json_array());
+        }
+        json_array_append_new(values, json_string(*value));
+    }
 }
 
-static json_t *list_of(json_t *items, const char *description) {
-    return json_pack("{s:s, s:s, s:o}", "type", "array", "description", description, "items", items);
+static void set_rules(json_t *schema, const struct schema_field *row) {
+    json_t *rules = json_array();
+    for (size_t i = 0; i < SCHEMA_RULES_MAX && row->rules[i].cel != NULL; i++) {
+        json_array_append_new(rules, json_pack("{s:s, s:s}", "rule", row->rules[i].cel, "message", row->rules[i].message));
+    }
+    if (json_array_size(rules) > 0) {
+        json_object_set(schema, "x-kubernetes-validations", rules);
+    }
+    json_decref(rules);
 }
 
-static json_t *spec_schema(void) {
-    static const struct field fields[] = {
-        {"artifactURL", "string",
-         "Where the adapter's weights are: /path, huggingface://org/repo, s3://..., gs://..., https://..."},
-        {"baseModel", "string", "The base model that the adapter was trained on."},
-        {"schedulerName", "string", "Policy that chooses pods."},
-        {"replicas", "integer", "Number of pods that hold the adapter; absent: every pod that matches podSelector."},
-    };
-    static const struct field secret[] = {{"name", "string", "Name of the Secret, in the adapter's namespace."}};
-    static const struct field expression[] = {{"key", "string", "Label key."},
-                                              {"operator", "string", "In, NotIn, Exists or DoesNotExist."}};
-    json_t *properties = properties_of(fields, ARRAY_LEN(fields));
-    json_t *requirement = properties_of(expression, ARRAY_LEN(expression));
-    json_object_set_new(requirement, "values", list_of(json_pack("{s:s}", "type", "string"), "Values of In and NotIn."));
-    json_t *selector = json_object();
-    json_object_set_new(selector, "matchLabels", string_map("Labels that pods must have."));
-    json_object_set_new(selector, "matchExpressions",
-                        list_of(object_schema("A requirement.", requirement), "Requirements that pods must meet."));
-    json_object_set_new(properties, "podSelector", object_schema("Pods of the base model that may hold the adapter.", selector));
-    json_object_set_new(properties, "credentialsSecretRef",
-                        object_schema("Secret with the credentials for artifactURL.", properties_of(secret, ARRAY_LEN(secret))));
-    json_object_set_new(properties, "additionalConfig", string_map("Further settings; \"api-key\": the engine's key."));
-    json_t *schema = object_schema("What is wanted.", properties);
-    json_object_set_new(schema, "required", json_pack("[s,s]", "artifactURL", "podSelector"));
+static void set_members(json_t *schema, const struct schema_field *row) {
+    json_t *properties = json_object();
+    json_t *required = json_array();
+    for (const struct schema_field *field = row->children; field->name != NULL; field++) {
+        json_object_set_new(properties, field->name, schema_of(field));
+        if (field->is_required) {
+            json_array_append_new(required, json_string(field->name));
+        }
+    }
+    json_object_set_new(schema, "properties", properties);
+    if (json_array_size(required) > 0) {
+        json_object_set(schema, "required", required);
+    }
+    json_decref(required);
+}
+
+static json_t *string_schema(const struct schema_field *row) {
+    json_t *schema = json_pack("{s:s}", "type", "string");
+    set_string_bounds(schema, row);
     return schema;
 }
 
-static json_t *status_schema(void) {
-    static const struct field fields[] = {
-        {"phase", "string", "Pending, Scheduled, Running, Failed, ..."},
-        {"observedGeneration", "integer", "The generation that this status describes."},
-        {"candidates", "integer", "Ready pods that match podSelector."},
-        {"desiredReplicas", "integer", "Pods that are to hold the adapter."},
-        {"readyReplicas", "integer", "Pods that hold it and answered with it."},
-    };
-    static const struct field condition[] = {
-        {"type", "string", "Initialized, Scheduled, Bound, ResourceCreated, Ready, FullyLoaded, ..."},
-        {"status", "string", "True, False or Unknown."},
-        {"reason", "string", "One word."},
-        {"message", "string", "For people."},
-        {"lastTransitionTime", "string", "When status changed."},
-        {"observedGeneration", "integer", "The generation that it describes."},
-    };
-    static const struct field load[] = {
-        {"pod", "string", "Name of the pod."},
-        {"state", "string", "What the adapter is doing there."},
-        {"revision", "string", "Revision of the weights."},
-        {"loadMillis", "integer", "How long loading took."},
-        {"reason", "string", "One word."},
-        {"message", "string", "For people."},
-    };
-    json_t *properties = properties_of(fields, ARRAY_LEN(fields));
-    json_object_set_new(properties, "instances",
-                        list_of(json_pack("{s:s}", "type", "string"), "Names of the pods that hold the adapter."));
-    json_object_set_new(properties, "conditions",
-                        list_of(object_schema("A condition.", properties_of(condition, ARRAY_LEN(condition))), "Conditions."));
-    json_object_set_new(
-        properties, "loads",
-        list_of(object_schema("One pod.", properties_of(load, ARRAY_LEN(load))), "The adapter on each pod, at most 100."));
-    return object_schema("What was observed.", properties);
+static json_t *item_schema(const struct schema_field *row) {
+    json_t *schema = json_pack("{s:s}", "type", "object");
+    set_members(schema, row);
+    set_rules(schema, row);
+    return schema;
+}
+
+static json_t *schema_of(const struct schema_field *row) {
+    json_t *schema = json_object();
+    set_string(schema, "type", schema_type_name(row->type));
+    set_string(schema, "description", row->description);
+    set_string(schema, "default", row->fallback);
+    bool is_list = row->type == SCHEMA_OBJECTS || row->type == SCHEMA_STRINGS;
+    set_number(schema, is_list ? "maxItems" : "maxProperties", row->max_items > 0, row->max_items);
+    set_number(schema, "minimum", row->has_minimum, row->minimum);
+    set_number(schema, "maximum", row->has_maximum, row->maximum);
+    set_string(schema, "x-kubernetes-map-type", row->is_atomic ? "atomic" : NULL);
+    switch (row->type) {
+    case SCHEMA_STRING:
+        set_string_bounds(schema, row);
+        break;
+    case SCHEMA_TIME:
+        set_string(schema, "format", "date-time");
+        break;
+    case SCHEMA_INT32:
+        set_string(schema, "format", "int32");
+        break;
+    case SCHEMA_INT64:
+        set_string(schema, "format", "int64");
+        break;
+    case SCHEMA_INT_OR_STRING:
+        json_object_set_new(schema, "anyOf", json_pack("[{s:s},{s:s}]", "type", "integer", "type", "string"));
+        json_object_set_new(schema, "x-kubernetes-int-or-string", json_true());
+        break;
+    case SCHEMA_OBJECT:
+        set_members(schema, row);
+        break;
+    case SCHEMA_STRING_MAP:
+        json_object_set_new(schema, "additionalProperties", string_schema(row));
+        break;
+    case SCHEMA_OBJECTS:
+        json_object_set_new(schema, "items", item_schema(row));
+        return schema; /* rules of a list's row are its items' */
+    case SCHEMA_STRINGS:
+        json_object_set_new(schema, "items", string_schema(row));
+        break;
+    }
+    set_rules(schema, row);
+    return schema;
 }
 
 json_t *schema_model_adapter(void) {
-    static const struct field fields[] = {
-        {"apiVersion", "string", "model.aibrix.ai/v1alpha1"},
-        {"kind", "string", "ModelAdapter"},
-    };
-    json_t *properties = properties_of(fields, ARRAY_LEN(fields));
-    json_object_set_new(properties, "metadata", object_schema("Standard object's metadata.", json_object()));
-    json_object_set_new(properties, "spec", spec_schema());
-    json_object_set_new(properties, "status", status_schema());
-    return object_schema("ModelAdapter is a LoRA adapter that is loaded into the pods of its base model and requested by its name.",
-                         properties);
+    return schema_of(&model_adapter_schema);
 }
