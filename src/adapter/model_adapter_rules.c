@@ -15,10 +15,10 @@ bool rule_selects_something(const json_t *selector) {
            json_array_size(json_object_get(selector, "matchExpressions")) > 0;
 }
 
-bool rule_has_label_keys(const json_t *labels) {
+bool rule_has_label_keys(const json_t *selector) {
     const char *key = NULL;
     json_t *value = NULL;
-    json_object_foreach((json_t *)labels, key, value) {
+    json_object_foreach(json_object_get(selector, "matchLabels"), key, value) {
         if (!syntax_is_label_key(key)) {
             return false;
         }
@@ -26,10 +26,17 @@ bool rule_has_label_keys(const json_t *labels) {
     return true;
 }
 
-bool rule_values_fit_operator(const json_t *requirement) {
-    const char *operator= json_string_at(requirement, "operator", "");
-    bool has_values = json_array_size(json_object_get(requirement, "values")) > 0;
-    return has_values == (strcmp(operator, "In") == 0 || strcmp(operator, "NotIn") == 0);
+bool rule_values_fit_operators(const json_t *selector) {
+    size_t i = 0;
+    const json_t *requirement = NULL;
+    json_array_foreach(json_object_get(selector, "matchExpressions"), i, requirement) {
+        const char *name = json_string_at(requirement, "operator", "");
+        bool takes_values = strcmp(name, "In") == 0 || strcmp(name, "NotIn") == 0;
+        if (takes_values != (json_array_size(json_object_get(requirement, "values")) > 0)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool rule_is_count_or_percent(const json_t *value) {

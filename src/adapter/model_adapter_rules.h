@@ -18,19 +18,26 @@
 /* The whole object, as rows (model_adapter_schema.c). */
 extern const struct schema_field model_adapter_schema;
 
-#define RULE_SCHEME "self.matches('^(/|file:///|(s3|gs|gcs|tos|huggingface|hf|http|https)://.)')"
+/* The reference's CRD has no rules, so objects that break these may be stored. An API server evaluates CEL again when only the
+ * status is written (Kubernetes 1.31), and the status is where such an object is told what is wrong with it: hence "or as it was".
+ */
+#define OR_AS_IT_WAS " || (oldSelf.hasValue() && oldSelf.value() == self)"
+
+#define RULE_SCHEME "self.matches('^(/|file:///|(s3|gs|gcs|tos|huggingface|hf|http|https)://.)')" OR_AS_IT_WAS
 bool rule_has_scheme(const json_t *url);
 
 #define RULE_SELECTS                                                                                                               \
-    "(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)"
+    "(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > "       \
+    "0)" OR_AS_IT_WAS
 bool rule_selects_something(const json_t *selector);
 
-#define RULE_LABEL_KEYS "self.all(key, key.matches('" SYNTAX_LABEL_KEY "'))"
-bool rule_has_label_keys(const json_t *labels);
+#define RULE_LABEL_KEYS "!has(self.matchLabels) || self.matchLabels.all(key, key.matches('" SYNTAX_LABEL_KEY "'))" OR_AS_IT_WAS
+bool rule_has_label_keys(const json_t *selector);
 
 #define RULE_VALUES                                                                                                                \
-    "self.operator in ['In', 'NotIn'] ? has(self.values) && size(self.values) > 0 : !has(self.values) || size(self.values) == 0"
-bool rule_values_fit_operator(const json_t *requirement);
+    "!has(self.matchExpressions) || self.matchExpressions.all(e, (e.operator in ['In', 'NotIn']) == (has(e.values) && "            \
+    "size(e.values) > 0))" OR_AS_IT_WAS
+bool rule_values_fit_operators(const json_t *selector);
 
 #define RULE_COUNT_OR_PERCENT "type(self) == int ? self >= 1 : self.matches('^([1-9]|[1-9][0-9]|100)%$')"
 bool rule_is_count_or_percent(const json_t *value);

@@ -272,7 +272,8 @@ static void check_rules(const struct schema_field *row, const json_t *value, con
             continue;
         }
         cleanup_free char *found = json_is_string(value) || json_is_integer(value) ? json_text(value) : xstrdup("\"object\"");
-        add_cause(causes, "FieldValueInvalid", path, "Invalid value: %.200s: %s", found, row->rules[i].message);
+        cleanup_free char *field = row->rules[i].member != NULL ? path_below(path, row->rules[i].member) : xstrdup(path);
+        add_cause(causes, "FieldValueInvalid", field, "Invalid value: %.200s: %s", found, row->rules[i].message);
     }
 }
 

@@ -24,12 +24,14 @@ enum schema_type {
     SCHEMA_STRINGS, /* a list of strings */
 };
 
-#define SCHEMA_RULES_MAX 2
+#define SCHEMA_RULES_MAX 3
 
 struct schema_rule {
     const char *cel;
     const char *message;
     bool (*holds)(const json_t *value); /* of a value that has the type of its row */
+    const char *member;                 /* what it is about, "matchLabels"; NULL = the value as a whole */
+    bool is_transition;                 /* the text speaks of oldSelf, which there need not be */
 };
 
 struct schema_field {

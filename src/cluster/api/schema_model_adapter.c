@@ -29,10 +29,21 @@ static void set_string_bounds(json_t *schema, const struct schema_field *row) {
     }
 }
 
+static json_t *rule_of(const struct schema_rule *rule) {
+    json_t *schema = json_pack("{s:s, s:s}", "rule", rule->cel, "message", rule->message);
+    if (rule->member != NULL) {
+        json_object_set_new(schema, "fieldPath", json_sprintf(".%s", rule->member));
+    }
+    if (rule->is_transition) {
+        json_object_set_new(schema, "optionalOldSelf", json_true());
+    }
+    return schema;
+}
+
 static void set_rules(json_t *schema, const struct schema_field *row) {
     json_t *rules = json_array();
     for (size_t i = 0; i < SCHEMA_RULES_MAX && row->rules[i].cel != NULL; i++) {
-        json_array_append_new(rules, json_pack("{s:s, s:s}", "rule", row->rules[i].cel, "message", row->rules[i].message));
+        json_array_append_new(rules, rule_of(&row->rules[i]));
     }
     if (json_array_size(rules) > 0) {
         json_object_set(schema, "x-kubernetes-validations", rules);
