@@ -29,6 +29,8 @@ struct engine_options {
     int max_loras;         /* distinct adapters in one step; a request for a further one waits */
     int max_cpu_loras;     /* adapters that are resident; a further load is refused with ERROR_LIMIT */
     int max_lora_rank;
+    const char *activations; /* "f32", or "int8": weights are multiplied with activations of 8 bits, faster and a little less exact;
+                                NULL = "f32" */
 };
 
 /* What is fixed once the model is loaded. Borrowed, lives as long as the engine. */
@@ -38,7 +40,8 @@ struct engine_model_info {
     int max_model_len;
     int vocab_size;
     size_t weight_bytes;
-    const char *kernels; /* "generic" or "avx2" */
+    const char *kernels;     /* "generic" or "avx2" */
+    const char *activations; /* "f32" or "int8" */
 };
 
 /* Loads the model (progress on the log) and starts the threads. */

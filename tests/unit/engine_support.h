@@ -67,6 +67,7 @@ static inline bool has_int(const json_t *array, size_t value) {
 
 #define STEPPER_ROWS 256
 #define STEPPER_CONTEXT 256
+#define STEPPER_LOGITS 16
 
 /* A model with room for a few sequences, stepped by hand. */
 struct stepper {
@@ -76,7 +77,13 @@ struct stepper {
     struct forward *forward;
 };
 
-static inline void stepper_init(struct stepper *stepper, const char *path, int threads, const char *kernels) {
+/* What is computed, and with what. */
+struct arithmetic {
+    const char *kernels; /* NULL = the fastest */
+    bool rounds_activations;
+};
+
+static inline void stepper_init_with(struct stepper *stepper, const char *path, int threads, struct arithmetic arithmetic) {
     struct error err = {0};
     *stepper = (struct stepper){0};
     if (model_load(path, &stepper->model, &err) < 0 || pool_new(threads, &stepper->pool, &err) < 0 ||
@@ -84,16 +91,21 @@ static inline void stepper_init(struct stepper *stepper, const char *path, int t
         fail_msg("%s", err.message);
     }
     const struct forward_options options = {.model = stepper->model,
-                                            .kernels = kernels_find(kernels),
+                                            .kernels = kernels_find(arithmetic.kernels),
                                             .pool = stepper->pool,
                                             .cache = &stepper->cache,
                                             .max_rows = STEPPER_ROWS,
-                                            .max_logits = 8,
+                                            .max_logits = STEPPER_LOGITS,
                                             .max_context = STEPPER_CONTEXT,
-                                            .max_rank = 64};
+                                            .max_rank = 64,
+                                            .rounds_activations = arithmetic.rounds_activations};
     if (forward_new(&options, &stepper->forward, &err) < 0) {
         fail_msg("%s", err.message);
     }
+}
+
+static inline void stepper_init(struct stepper *stepper, const char *path, int threads, const char *kernels) {
+    stepper_init_with(stepper, path, threads, (struct arithmetic){.kernels = kernels});
 }
 
 static inline void stepper_release(struct stepper *stepper) {

@@ -157,7 +157,7 @@ static struct engine *start_with_adapters(struct engine_options options) {
     return engine;
 }
 
-static void test_company_changes_nothing(void **state) {
+static void check_company(const char *activations) {
     static const struct {
         int threads;
         int max_num_seqs;
@@ -166,21 +166,22 @@ static void test_company_changes_nothing(void **state) {
     } cases[] = {
         {1, 8, 64, 4}, {1, 8, 8, 4}, {2, 8, 9, 2}, {3, 3, 3, 1}, {2, 8, 256, 4}, {3, 8, 11, 4},
     };
+    struct engine_options options = default_options();
     struct job jobs[REQUESTS];
     struct answer alone[REQUESTS];
     struct answer found[REQUESTS];
     size_t order[REQUESTS];
     uint64_t seed = 12345;
-    (void)state;
     make_jobs(jobs);
     for (size_t i = 0; i < REQUESTS; i++) {
         order[i] = i;
     }
-    struct engine *engine = start_with_adapters(default_options());
+    options.activations = activations;
+    struct engine *engine = start_with_adapters(options);
+    assert_string_equal(engine_model_info(engine)->activations, activations);
     run_jobs(engine, jobs, order, true, alone);
     engine_free(engine);
     for (size_t at = 0; at < ARRAY_LEN(cases); at++) {
-        struct engine_options options = default_options();
         options.threads = cases[at].threads;
         options.max_num_seqs = cases[at].max_num_seqs;
         options.max_num_batched_tokens = cases[at].max_num_batched_tokens;
@@ -200,6 +201,16 @@ static void test_company_changes_nothing(void **state) {
         }
         engine_free(engine);
     }
+}
+
+static void test_company_changes_nothing(void **state) {
+    (void)state;
+    check_company("f32");
+}
+
+static void test_company_changes_nothing_int8(void **state) {
+    (void)state;
+    check_company("int8");
 }
 
 /* ---- adapters ---- */
@@ -632,9 +643,9 @@ static void test_refused_requests(void **state) {
 
 static void test_refused_options(void **state) {
     cleanup_free char *path = source_path("tests/fixtures/tiny/model.gguf");
-    struct engine_options cases[5];
+    struct engine_options cases[6];
     static const char *const phrases[] = {"compute threads", "max_num_batched_tokens is 2", "max_model_len", "kv_cache_bytes",
-                                          "/nowhere"};
+                                          "/nowhere",        "activations is \"int4\""};
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         cases[i] = default_options();
@@ -645,6 +656,7 @@ static void test_refused_options(void **state) {
     cases[2].max_model_len = 1 << 30;
     cases[3].kv_cache_bytes = 1;
     cases[4].model_path = "/nowhere/model.gguf";
+    cases[5].activations = "int4";
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct engine *engine = NULL;
         struct error err = {0};
@@ -658,6 +670,7 @@ static void test_refused_options(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_company_changes_nothing),
+        cmocka_unit_test(test_company_changes_nothing_int8),
         cmocka_unit_test(test_adapter_registry),
         cmocka_unit_test(test_change_under_request),
         cmocka_unit_test(test_load_beside_traffic),

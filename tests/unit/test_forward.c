@@ -104,6 +104,8 @@ static void test_real_goldens(void **state) {
     } cases[] = {
         {"tests/goldens/base.json", NULL},
         {"tests/goldens/sql.json", "samples/adapters/sql"},
+        {"tests/goldens/json.json", "samples/adapters/json"},
+        {"tests/goldens/pirate.json", "samples/adapters/pirate"},
     };
     const char *path = real_model_path();
     (void)state;
@@ -130,7 +132,7 @@ static void test_real_goldens(void **state) {
 #define MIX_BLOCKS ((MIX_TOKENS + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS)
 
 /* The last logits of each of four sequences, prefilled in chunks of `chunk` tokens, in one step together or one after the other. */
-static void run_mix(int threads, const char *kernels, size_t chunk, bool is_together, float **ret_logits) {
+static void run_mix(int threads, struct arithmetic arithmetic, size_t chunk, bool is_together, float **ret_logits) {
     static const char *const folders[MIX] = {NULL, "tests/fixtures/tiny/adapter-a", "tests/fixtures/tiny/adapter-b",
                                              "tests/fixtures/tiny/adapter-a"};
     cleanup_free char *path = source_path(TINY);
@@ -138,7 +140,7 @@ static void run_mix(int threads, const char *kernels, size_t chunk, bool is_toge
     struct lora_adapter *adapters[MIX] = {NULL};
     int blocks[MIX][MIX_BLOCKS];
     int tokens[MIX][MIX_TOKENS];
-    stepper_init(&stepper, path, threads, kernels);
+    stepper_init_with(&stepper, path, threads, arithmetic);
     size_t vocab = stepper.model->config.vocab;
     for (size_t i = 0; i < MIX; i++) {
         adapters[i] = folders[i] != NULL ? stepper_load(&stepper, folders[i]) : NULL;
@@ -175,7 +177,7 @@ static void run_mix(int threads, const char *kernels, size_t chunk, bool is_toge
     stepper_release(&stepper);
 }
 
-static void check_bit_identity(const char *kernels) {
+static void check_bit_identity(struct arithmetic arithmetic) {
     static const size_t chunks[] = {1, 2, 5, 16, MIX_TOKENS};
     enum { VOCAB_MAX = 4096 };
     float *expected[MIX];
@@ -184,11 +186,11 @@ static void check_bit_identity(const char *kernels) {
         expected[i] = xcalloc(VOCAB_MAX, sizeof(float));
         found[i] = xcalloc(VOCAB_MAX, sizeof(float));
     }
-    run_mix(1, kernels, MIX_TOKENS, false, expected);
+    run_mix(1, arithmetic, MIX_TOKENS, false, expected);
     for (int threads = 1; threads <= 3; threads++) {
         for (size_t at = 0; at < ARRAY_LEN(chunks); at++) {
             for (int together = 0; together < 2; together++) {
-                run_mix(threads, kernels, chunks[at], together == 1, found);
+                run_mix(threads, arithmetic, chunks[at], together == 1, found);
                 for (size_t i = 0; i < MIX; i++) {
                     assert_memory_equal(found[i], expected[i], VOCAB_MAX * sizeof(float));
                 }
@@ -203,12 +205,22 @@ static void check_bit_identity(const char *kernels) {
 
 static void test_bit_identity_generic(void **state) {
     (void)state;
-    check_bit_identity("generic");
+    check_bit_identity((struct arithmetic){.kernels = "generic"});
 }
 
 static void test_bit_identity_fastest(void **state) {
     (void)state;
-    check_bit_identity(NULL);
+    check_bit_identity((struct arithmetic){0});
+}
+
+static void test_bit_identity_int8_generic(void **state) {
+    (void)state;
+    check_bit_identity((struct arithmetic){.kernels = "generic", .rounds_activations = true});
+}
+
+static void test_bit_identity_int8_fastest(void **state) {
+    (void)state;
+    check_bit_identity((struct arithmetic){.rounds_activations = true});
 }
 
 /* ---- loading ---- */
@@ -228,9 +240,14 @@ static void test_model_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tiny_goldens_generic), cmocka_unit_test(test_tiny_goldens_fastest),
-        cmocka_unit_test(test_bit_identity_generic), cmocka_unit_test(test_bit_identity_fastest),
-        cmocka_unit_test(test_model_refusals),       cmocka_unit_test(test_real_goldens),
+        cmocka_unit_test(test_tiny_goldens_generic),
+        cmocka_unit_test(test_tiny_goldens_fastest),
+        cmocka_unit_test(test_bit_identity_generic),
+        cmocka_unit_test(test_bit_identity_fastest),
+        cmocka_unit_test(test_bit_identity_int8_generic),
+        cmocka_unit_test(test_bit_identity_int8_fastest),
+        cmocka_unit_test(test_model_refusals),
+        cmocka_unit_test(test_real_goldens),
     };
     return cmocka_run_group_tests_name("forward", tests, NULL, NULL);
 }

@@ -124,6 +124,150 @@ static void test_matmul(void **state) {
     }
 }
 
+/* The fastest row against the specification, in float. */
+static void test_agrees_with_generic(void **state) {
+    enum { ROWS = 9, COLUMNS = 576, BATCH = 4 };
+    const struct kernels *both[] = {kernels_find("generic"), kernels_find(NULL)};
+    cleanup_free double *values = xcalloc(ROWS * COLUMNS, sizeof(*values));
+    cleanup_free float *scratch = xcalloc(KERNELS_TILE_ROWS * COLUMNS, sizeof(*scratch));
+    float x[BATCH * COLUMNS];
+    float y[2][BATCH * ROWS];
+    double worst = 0;
+    (void)state;
+    for (size_t type = 0; type < ARRAY_LEN(types); type++) {
+        struct matrix matrix = make_matrix(types[type], ROWS, COLUMNS, values);
+        for (size_t i = 0; i < BATCH * COLUMNS; i++) {
+            x[i] = random_float();
+        }
+        for (size_t i = 0; i < 2; i++) {
+            const struct matmul work = {
+                .weights = &matrix, .x = x, .x_stride = COLUMNS, .count = BATCH, .y = y[i], .y_stride = ROWS};
+            both[i]->matmul(&work, 0, ROWS, scratch);
+        }
+        for (size_t at = 0; at < BATCH * ROWS; at++) {
+            double magnitude = 0;
+            for (size_t i = 0; i < COLUMNS; i++) {
+                magnitude += fabs(values[at % ROWS * COLUMNS + i] * (double)x[at / ROWS * COLUMNS + i]);
+            }
+            double difference = fabs((double)y[0][at] - (double)y[1][at]) / magnitude;
+            worst = difference > worst ? difference : worst;
+        }
+        matrix_release(&matrix);
+    }
+    print_message("kernels: %s; largest difference from generic: %.2g of what is added\n", both[1]->name, worst);
+    assert_true(worst <= 1e-4);
+}
+
+/* ---- activations of 8 bits ---- */
+
+struct rounded {
+    struct quantised quantised;
+    size_t quants_bytes;
+    size_t scales_bytes;
+};
+
+static struct rounded round_rows(const struct kernels *kernels, const float *x, size_t batch, size_t columns) {
+    size_t stride = kernels_scale_stride(columns);
+    struct rounded out = {.quants_bytes = batch * columns, .scales_bytes = batch * stride * sizeof(float)};
+    out.quantised = (struct quantised){
+        .quants = xcalloc(1, out.quants_bytes), .scales = xcalloc(1, out.scales_bytes), .sums = xcalloc(1, out.scales_bytes)};
+    for (size_t b = 0; b < batch; b++) {
+        kernels->quantise(x + b * columns, columns, &out.quantised, b);
+    }
+    return out;
+}
+
+static void rounded_release(struct rounded *rounded) {
+    free(rounded->quantised.quants);
+    free(rounded->quantised.scales);
+    free(rounded->quantised.sums);
+}
+
+/* What comes out is what the rounded activations mean, and these are near the others. */
+static void check_quantised(const struct kernels *kernels, const struct matrix *matrix, const double *values, const float *x,
+                            size_t batch, float *y) {
+    size_t columns = matrix->columns;
+    cleanup_free float *scratch = xcalloc(KERNELS_TILE_ROWS * columns, sizeof(*scratch));
+    struct rounded rounded = round_rows(kernels, x, batch, columns);
+    const struct matmul work = {.weights = matrix,
+                                .x = x,
+                                .x_stride = columns,
+                                .quantised = &rounded.quantised,
+                                .count = batch,
+                                .y = y,
+                                .y_stride = matrix->rows};
+    kernels->matmul(&work, 0, matrix->rows / 3, scratch);
+    kernels->matmul(&work, matrix->rows / 3, matrix->rows, scratch);
+    for (size_t b = 0; b < batch; b++) {
+        for (size_t row = 0; row < matrix->rows; row++) {
+            double sum = 0;
+            double magnitude = 0;
+            for (size_t i = 0; i < columns; i++) {
+                double scale = (double)rounded.quantised.scales[b * kernels_scale_stride(columns) + i / KERNELS_QUANT_BLOCK];
+                double rounded_x = scale * rounded.quantised.quants[b * columns + i];
+                assert_true(fabs(rounded_x - (double)x[b * columns + i]) <= 0.501 * scale);
+                sum += values[row * columns + i] * rounded_x;
+                magnitude += fabs(values[row * columns + i] * rounded_x);
+            }
+            /* Q4_1 adds products of nibbles and a minimum that may nearly cancel. */
+            assert_true(fabs((double)y[b * matrix->rows + row] - sum) <= 1e-4 * magnitude + 1e-6);
+        }
+    }
+    rounded_release(&rounded);
+}
+
+static void fill(float *x, size_t count, int kind) {
+    for (size_t i = 0; i < count; i++) {
+        static const float edges[] = {1.0f, -1.0f, 0.5f, 0.0f, -0.0f, 1e-38f, 0.25f, -0.75f};
+        x[i] = kind == 0 ? random_float() : kind == 1 ? edges[random_u32() % 8] : kind == 2 ? 0.0f : -1e4f;
+    }
+}
+
+static void test_quantised_matmul(void **state) {
+    static const size_t widths[] = {32, 64, 96, 256, 288, 576, 1536};
+    enum { ROWS = 7, BATCH_MAX = 5 };
+    float *x = xcalloc((size_t)BATCH_MAX * 1536, sizeof(*x));
+    float expected[BATCH_MAX * ROWS];
+    float found[BATCH_MAX * ROWS];
+    (void)state;
+    for (size_t at = 0; at < ARRAY_LEN(widths) * 2 * BATCH_MAX * 4; at++) {
+        size_t columns = widths[at % ARRAY_LEN(widths)];
+        enum tensor_type type = types[1 + at / ARRAY_LEN(widths) % 2];
+        size_t batch = 1 + at / ARRAY_LEN(widths) / 2 % BATCH_MAX;
+        cleanup_free double *values = xcalloc(ROWS * columns, sizeof(*values));
+        struct matrix matrix = make_matrix(type, ROWS, columns, values);
+        fill(x, batch * columns, (int)(at / ARRAY_LEN(widths) / 2 / BATCH_MAX));
+        check_quantised(kernels_find("generic"), &matrix, values, x, batch, expected);
+        for (size_t i = 1; i < ARRAY_LEN(rows); i++) {
+            if (kernels_find(rows[i]) != NULL) {
+                check_quantised(kernels_find(rows[i]), &matrix, values, x, batch, found);
+                assert_memory_equal(found, expected, batch * ROWS * sizeof(*found)); /* to the last bit */
+            }
+        }
+        matrix_release(&matrix);
+    }
+    free(x);
+}
+
+/* Bytes, scales and sums of every row of the table are the same, up to halves between two integers. */
+static void test_quantise(void **state) {
+    enum { COLUMNS = 96, BATCH = 50 };
+    float x[BATCH * COLUMNS];
+    (void)state;
+    for (int kind = 0; kind < 4; kind++) {
+        fill(x, BATCH * COLUMNS, kind);
+        struct rounded expected = round_rows(kernels_find("generic"), x, BATCH, COLUMNS);
+        for (size_t i = 1; i < ARRAY_LEN(rows) && kernels_find(rows[i]) != NULL; i++) {
+            struct rounded found = round_rows(kernels_find(rows[i]), x, BATCH, COLUMNS);
+            assert_memory_equal(found.quantised.quants, expected.quantised.quants, found.quants_bytes);
+            assert_memory_equal(found.quantised.scales, expected.quantised.scales, found.scales_bytes);
+            assert_memory_equal(found.quantised.sums, expected.quantised.sums, found.scales_bytes);
+            rounded_release(&found);
+        }
+        rounded_release(&expected);
+    }
+}
+
 static void test_add_scaled(void **state) {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -142,6 +286,43 @@ static void test_add_scaled(void **state) {
                 assert_true(fabs((double)y[j] - expected) < 1e-6);
             }
         }
+    }
+}
+
+/* Attention's two halves: every row of keys with one query, and every row of values with its weight, each in its order. */
+static void test_rows(void **state) {
+    static const size_t sizes[] = {1, 7, 8, 16, 20, 64, 80, 128};
+    enum { COUNT = 16, WIDEST = 128 };
+    float values[COUNT * WIDEST];
+    float x[WIDEST];
+    float weights[COUNT];
+    (void)state;
+    fill(values, ARRAY_LEN(values), 0);
+    fill(x, ARRAY_LEN(x), 0);
+    fill(weights, COUNT, 0);
+    for (size_t at = 0; at < ARRAY_LEN(rows) * ARRAY_LEN(sizes) * (COUNT + 1); at++) {
+        const struct kernels *kernels = kernels_find(rows[at % ARRAY_LEN(rows)]);
+        size_t size = sizes[at / ARRAY_LEN(rows) % ARRAY_LEN(sizes)];
+        size_t count = at / ARRAY_LEN(rows) / ARRAY_LEN(sizes);
+        float together[COUNT];
+        float sums[2][WIDEST] = {{0}};
+        if (kernels == NULL) {
+            continue;
+        }
+        kernels->dot_rows(x, values, count, size, together);
+        kernels->add_rows(sums[0], weights, values, count, size);
+        for (size_t i = 0; i < count; i++) {
+            float alone = 0;
+            double expected = 0;
+            kernels->dot_rows(x, values + i * size, 1, size, &alone);
+            kernels->add_scaled(sums[1], weights[i], values + i * size, size);
+            assert_memory_equal(&alone, &together[i], sizeof(alone));
+            for (size_t c = 0; c < size; c++) {
+                expected += (double)x[c] * (double)values[i * size + c];
+            }
+            assert_true(fabs((double)alone - expected) < 1e-5 * (double)size);
+        }
+        assert_memory_equal(sums[0], sums[1], sizeof(sums[0]));
     }
 }
 
@@ -211,8 +392,16 @@ static void test_pool(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_matmul),  cmocka_unit_test(test_add_scaled),    cmocka_unit_test(test_half),
-        cmocka_unit_test(test_softmax), cmocka_unit_test(test_rope_and_norm), cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_agrees_with_generic),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_quantise),
+        cmocka_unit_test(test_quantised_matmul),
+        cmocka_unit_test(test_matmul),
+        cmocka_unit_test(test_add_scaled),
+        cmocka_unit_test(test_half),
+        cmocka_unit_test(test_softmax),
+        cmocka_unit_test(test_rope_and_norm),
+        cmocka_unit_test(test_pool),
     };
     return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
 }

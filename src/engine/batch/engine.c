@@ -10,9 +10,23 @@
 #define DEFAULT_KV_TOKENS_PER_SEQUENCE 1024
 #define ADAPTERS_MAX 1000000
 #define SEQUENCES_MAX 65536
+#define ACTIVATIONS_F32 "f32"
+#define ACTIVATIONS_INT8 "int8"
 #define BATCHED_TOKENS_MAX (1 << 20)
 
 /* ---- start ---- */
+
+/* One of the names that are known, and static from then on. */
+static int complete_activations(struct engine_options *options, struct error *err) {
+    static const char *const names[] = {ACTIVATIONS_F32, ACTIVATIONS_INT8};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (options->activations == NULL || strcmp(options->activations, names[i]) == 0) {
+            options->activations = names[i];
+            return 0;
+        }
+    }
+    return error_set(err, ERROR_INVALID, "activations is \"%s\", neither \"f32\" nor \"int8\"", options->activations);
+}
 
 /* Called with the model loaded: what the options leave open follows from it. */
 static int complete_options(struct engine *engine, struct error *err) {
@@ -69,7 +83,8 @@ static int make_forward(struct engine *engine, const struct kernels *kernels, st
                                             .max_rows = (size_t)options->max_num_batched_tokens,
                                             .max_logits = (size_t)options->max_num_seqs,
                                             .max_context = (size_t)options->max_model_len,
-                                            .max_rank = (size_t)options->max_lora_rank};
+                                            .max_rank = (size_t)options->max_lora_rank,
+                                            .rounds_activations = strcmp(options->activations, ACTIVATIONS_INT8) == 0};
     size_t vocab = engine->model->config.vocab;
     engine->rows = xcalloc(forward.max_rows, sizeof(*engine->rows));
     engine->step = xcalloc(forward.max_logits, sizeof(*engine->step));
@@ -83,12 +98,16 @@ static void fill_info(struct engine *engine, const struct kernels *kernels) {
                                               .max_model_len = engine->options.max_model_len,
                                               .vocab_size = (int)engine->model->config.vocab,
                                               .weight_bytes = engine->model->weight_bytes,
-                                              .kernels = kernels->name};
+                                              .kernels = kernels->name,
+                                              .activations = engine->options.activations};
 }
 
 static int start(struct engine *engine, struct error *err) {
     const struct kernels *kernels = kernels_find(NULL);
     int64_t began_ms = clock_now_ms();
+    if (complete_activations(&engine->options, err) < 0) {
+        return -1;
+    }
     if (model_load(engine->model_path, &engine->model, err) < 0) {
         return -1;
     }
@@ -107,8 +126,9 @@ static int start(struct engine *engine, struct error *err) {
     }
     engine->has_thread = true;
     (void)pthread_setname_np(engine->thread, "scheduler");
-    log_info("model %s loaded weight_bytes=%zu kv_cache_bytes=%zu kernels=%s took_ms=%lld", engine->model_path,
-             engine->info.weight_bytes, engine->cache.bytes, kernels->name, (long long)(clock_now_ms() - began_ms));
+    log_info("model %s loaded weight_bytes=%zu kv_cache_bytes=%zu kernels=%s activations=%s took_ms=%lld", engine->model_path,
+             engine->info.weight_bytes, engine->cache.bytes, kernels->name, engine->options.activations,
+             (long long)(clock_now_ms() - began_ms));
     return 0;
 }
 

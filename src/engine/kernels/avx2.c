@@ -22,7 +22,7 @@ INLINE float reduce(__m256 a, __m256 b, __m256 c, __m256 d) {
 }
 
 /* `rows` dot products of one weight row with neighbouring batch rows; `rows` is a constant after inlining. */
-INLINE void dot_rows(const float *weights, const float *x, size_t x_stride, size_t rows, size_t count, float *out) {
+INLINE void dot_few(const float *weights, const float *x, size_t x_stride, size_t rows, size_t count, float *out) {
     __m256 sums[3][VECTORS];
     size_t i = 0;
     for (size_t b = 0; b < rows; b++) {
@@ -54,11 +54,11 @@ INLINE void dot_rows(const float *weights, const float *x, size_t x_stride, size
 }
 
 AVX2 static void dot_one(const float *weights, const float *x, size_t x_stride, size_t count, float *out) {
-    dot_rows(weights, x, x_stride, 1, count, out);
+    dot_few(weights, x, x_stride, 1, count, out);
 }
 
 AVX2 static void dot_three(const float *weights, const float *x, size_t x_stride, size_t count, float *out) {
-    dot_rows(weights, x, x_stride, 3, count, out);
+    dot_few(weights, x, x_stride, 3, count, out);
 }
 
 AVX2 static float dot(const float *a, const float *b, size_t count) {
@@ -75,6 +75,48 @@ AVX2 static void add_scaled(float *y, float scale, const float *x, size_t count)
     }
     for (; i < count; i++) {
         y[i] = __builtin_fmaf(scale, x[i], y[i]);
+    }
+}
+
+AVX2 static void dot_rows(const float *x, const float *rows, size_t count, size_t size, float *out) {
+    size_t i = 0;
+    for (; i + 3 <= count; i += 3) {
+        dot_few(x, rows + i * size, size, 3, size, out + i);
+    }
+    for (; i < count; i++) {
+        dot_few(x, rows + i * size, size, 1, size, out + i);
+    }
+}
+
+/* `width` vectors of y from `at` on stay in registers while all rows pass by; `width` is a constant after inlining. */
+INLINE void add_part(float *y, const float *scales, const float *rows, size_t count, size_t size, size_t at, size_t width) {
+    __m256 sums[8];
+    for (size_t v = 0; v < width; v++) {
+        sums[v] = _mm256_loadu_ps(y + at + 8 * v);
+    }
+    for (size_t i = 0; i < count; i++) {
+        __m256 factor = _mm256_set1_ps(scales[i]);
+        for (size_t v = 0; v < width; v++) {
+            sums[v] = _mm256_fmadd_ps(factor, _mm256_loadu_ps(rows + i * size + at + 8 * v), sums[v]);
+        }
+    }
+    for (size_t v = 0; v < width; v++) {
+        _mm256_storeu_ps(y + at + 8 * v, sums[v]);
+    }
+}
+
+AVX2 static void add_rows(float *y, const float *scales, const float *rows, size_t count, size_t size) {
+    size_t at = 0;
+    for (; at + 64 <= size; at += 64) {
+        add_part(y, scales, rows, count, size, at, 8);
+    }
+    for (; at + 8 <= size; at += 8) {
+        add_part(y, scales, rows, count, size, at, 1);
+    }
+    for (; at < size; at++) {
+        for (size_t i = 0; i < count; i++) {
+            y[at] = __builtin_fmaf(scales[i], rows[i * size + at], y[at]);
+        }
     }
 }
 
@@ -123,7 +165,7 @@ INLINE void dequantise_blocks(unpack_fn *unpack, size_t block_bytes, const uint8
     }
 }
 
-/* One batch row needs its weights once, so they stay in registers; the additions are those of dot_rows. */
+/* One batch row needs its weights once, so they stay in registers; the additions are those of dot_few. */
 INLINE float dot_blocks(unpack_fn *unpack, size_t block_bytes, const uint8_t *block, const float *x, size_t count) {
     __m256 sums[VECTORS] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
     for (; count > 0; count -= STEP, block += block_bytes, x += STEP) {
@@ -204,6 +246,10 @@ static void matmul_one(const struct matmul *work, size_t first, size_t last) {
 
 static void matmul(const struct matmul *work, size_t first, size_t last, float *scratch) {
     const struct matrix *weights = work->weights;
+    if (work->quantised != NULL && kernels_is_quantised(weights->type)) {
+        avx2_matmul_quantised(work, first, last, scratch);
+        return;
+    }
     if (work->count == 1 && (weights->type == TENSOR_Q4_1 || weights->type == TENSOR_Q8_0)) {
         matmul_one(work, first, last);
         return;
@@ -221,9 +267,11 @@ static void matmul(const struct matmul *work, size_t first, size_t last, float *
 const struct kernels kernels_avx2 = {
     .name = "avx2",
     .matmul = matmul,
+    .quantise = avx2_quantise,
     .dequantise = dequantise,
-    .dot = dot,
     .add_scaled = add_scaled,
+    .dot_rows = dot_rows,
+    .add_rows = add_rows,
 };
 
 #endif

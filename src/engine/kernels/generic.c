@@ -30,6 +30,18 @@ static void add_scaled(float *y, float scale, const float *x, size_t count) {
     }
 }
 
+static void dot_rows(const float *x, const float *rows, size_t count, size_t size, float *out) {
+    for (size_t i = 0; i < count; i++) {
+        out[i] = dot(rows + i * size, x, size);
+    }
+}
+
+static void add_rows(float *y, const float *scales, const float *rows, size_t count, size_t size) {
+    for (size_t i = 0; i < count; i++) {
+        add_scaled(y, scales[i], rows + i * size, size);
+    }
+}
+
 static float half_at(const uint8_t *bytes) {
     uint16_t half = 0;
     memcpy(&half, bytes, sizeof(half));
@@ -73,6 +85,10 @@ static void dequantise(enum tensor_type type, const void *blocks, size_t count, 
 
 static void matmul(const struct matmul *work, size_t first, size_t last, float *scratch) {
     const struct matrix *weights = work->weights;
+    if (work->quantised != NULL && kernels_is_quantised(weights->type)) {
+        generic_matmul_quantised(work, first, last);
+        return;
+    }
     for (size_t row = first; row < last; row++) {
         dequantise(weights->type, (const uint8_t *)weights->data + row * weights->row_bytes, weights->columns, scratch);
         for (size_t b = 0; b < work->count; b++) {
@@ -86,7 +102,9 @@ static void matmul(const struct matmul *work, size_t first, size_t last, float *
 const struct kernels kernels_generic = {
     .name = "generic",
     .matmul = matmul,
+    .quantise = generic_quantise,
     .dequantise = dequantise,
-    .dot = dot,
     .add_scaled = add_scaled,
+    .dot_rows = dot_rows,
+    .add_rows = add_rows,
 };

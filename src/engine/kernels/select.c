@@ -38,3 +38,7 @@ const struct kernels *kernels_find(const char *name) {
 bool kernels_supports(unsigned type) {
     return type == TENSOR_F32 || type == TENSOR_Q4_1 || type == TENSOR_Q8_0;
 }
+
+bool kernels_is_quantised(enum tensor_type type) {
+    return type == TENSOR_Q4_1 || type == TENSOR_Q8_0;
+}

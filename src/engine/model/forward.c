@@ -7,6 +7,8 @@
 #define INPUT_SHARERS 3
 /* Output rows that a thread takes at a time: several tiles, so that the atomics do not show. */
 #define GRAIN_ROWS 16
+/* Rows that attend together. */
+#define TILE_ROWS 4
 
 struct forward {
     struct forward_options options;
@@ -19,6 +21,8 @@ struct forward {
     size_t layer;
     size_t logit_rows;
     bool has_adapters;
+    struct tile *tiles; /* [max_rows] */
+    size_t tile_count;
     /* activations, a row a token */
     float *memory;   /* owns all that follow */
     float *x;        /* [rows, hidden]: the residual stream */
@@ -35,10 +39,40 @@ struct forward {
     float *sines;
     float *scratch; /* [threads, scratch_len]: dequantised weights or attention scores */
     size_t scratch_len;
+    float *quants; /* [rows, widest] bytes */
+    float *scales; /* [rows, kernels_scale_stride(widest)] */
+    float *sums;
+    struct quantised quantised; /* the three, of the projection at hand */
 };
 
 static float *scratch_of(const struct forward *forward, int thread) {
     return forward->scratch + (size_t)thread * forward->scratch_len;
+}
+
+/* ---- activations of 8 bits ---- */
+
+struct rounding {
+    const struct forward *forward;
+    const float *x; /* [rows, columns] */
+    size_t columns;
+};
+
+static void round_rows(void *arg, int thread, size_t first, size_t last) {
+    const struct rounding *work = arg;
+    (void)thread;
+    for (size_t row = first; row < last; row++) {
+        work->forward->options.kernels->quantise(work->x + row * work->columns, work->columns, &work->forward->quantised, row);
+    }
+}
+
+/* What the weights are multiplied with, when it is not `x` itself. */
+static const struct quantised *round_for(struct forward *forward, const struct matrix *weights, const float *x, size_t rows) {
+    struct rounding work = {.forward = forward, .x = x, .columns = weights->columns};
+    if (!forward->options.rounds_activations || !kernels_is_quantised(weights->type)) {
+        return NULL;
+    }
+    pool_run(forward->options.pool, rows, 8, round_rows, &work);
+    return &forward->quantised;
 }
 
 /* ---- projections with adapters ---- */
@@ -50,6 +84,7 @@ struct projecting {
     size_t projections;
     const float *x;
     size_t x_stride;
+    const struct quantised *quantised; /* of x, filled in by project() */
     float *outputs[INPUT_SHARERS];
     bool accumulate;
 };
@@ -106,6 +141,7 @@ static void project_part(const struct projecting *work, size_t at, size_t first,
     const struct matmul matmul = {.weights = weights,
                                   .x = work->x,
                                   .x_stride = work->x_stride,
+                                  .quantised = work->quantised,
                                   .count = forward->count,
                                   .y = work->outputs[at],
                                   .y_stride = weights->rows,
@@ -139,7 +175,12 @@ static void project(struct projecting *work) {
     struct forward *forward = work->forward;
     size_t total = 0;
     for (size_t i = 0; i < work->projections; i++) {
-        total += model_rows(forward->config, work->first + (enum projection)i);
+        enum projection projection = work->first + (enum projection)i;
+        total += model_rows(forward->config, projection);
+        if (work->quantised == NULL) {
+            const struct matrix *weights = &forward->options.model->layers[forward->layer].projections[projection];
+            work->quantised = round_for(forward, weights, work->x, forward->count);
+        }
     }
     if (forward->has_adapters) {
         pool_run(forward->options.pool, forward->count, 1 + forward->count / (4 * (size_t)pool_threads(forward->options.pool)),
@@ -178,34 +219,125 @@ static void rotate_and_store(void *arg, int thread, size_t first, size_t last) {
     }
 }
 
-/* One query head of one row over all positions up to its own. */
-static void attend_head(const struct forward *forward, size_t at, size_t head, float *scores) {
-    const struct model_config *config = forward->config;
-    const struct kernels *kernels = forward->options.kernels;
-    const struct forward_row *row = &forward->rows[at];
-    size_t size = config->head_size;
-    size_t kv_head = head / (config->heads / config->kv_heads);
-    size_t count = row->position + 1;
-    const float *query = forward->query + at * forward->query_width + head * size;
-    float *out = forward->attended + at * forward->query_width + head * size;
-    float scale = 1.0f / sqrtf((float)size);
-    for (size_t i = 0; i < count; i++) {
-        const float *keys = kv_cache_keys(forward->options.cache, forward->layer, row->blocks[i / KV_BLOCK_TOKENS], kv_head);
-        scores[i] = kernels->dot(query, keys + i % KV_BLOCK_TOKENS * size, size) * scale;
-    }
-    kernels_softmax(scores, count);
-    memset(out, 0, size * sizeof(*out));
-    for (size_t i = 0; i < count; i++) {
-        const float *values = kv_cache_values(forward->options.cache, forward->layer, row->blocks[i / KV_BLOCK_TOKENS], kv_head);
-        kernels->add_scaled(out, scores[i], values + i % KV_BLOCK_TOKENS * size, size);
+/* Neighbouring rows of one sequence, which read the same keys and values. */
+struct tile {
+    size_t first;
+    size_t count;
+};
+
+static void fill_tiles(struct forward *forward) {
+    forward->tile_count = 0;
+    for (size_t row = 0; row < forward->count; row++) {
+        struct tile *last = forward->tile_count > 0 ? &forward->tiles[forward->tile_count - 1] : NULL;
+        if (last != NULL && last->count < TILE_ROWS && forward->rows[last->first].blocks == forward->rows[row].blocks) {
+            last->count++;
+        } else {
+            forward->tiles[forward->tile_count++] = (struct tile){.first = row, .count = 1};
+        }
     }
 }
 
-/* Items are heads of rows. */
+/* The query heads of a tile that share a key-value head. Whatever is computed together, each of them goes over its positions in
+ * order. */
+struct attending {
+    const struct forward *forward;
+    struct tile tile;
+    size_t kv_head;
+    size_t group;   /* query heads of one row */
+    size_t longest; /* positions that the last of them sees */
+    float *scores;  /* [tile rows, group, max_context] */
+};
+
+static float *head_of(const struct attending *work, float *activations, size_t row, size_t at) {
+    const struct forward *forward = work->forward;
+    size_t head = work->kv_head * work->group + at;
+    return activations + (work->tile.first + row) * forward->query_width + head * forward->config->head_size;
+}
+
+static float *scores_of(const struct attending *work, size_t row, size_t at) {
+    return work->scores + (row * work->group + at) * work->forward->options.max_context;
+}
+
+static size_t positions_of(const struct attending *work, size_t row) {
+    return work->forward->rows[work->tile.first + row].position + 1;
+}
+
+/* How many of the block's positions, which begins at `start`, a row of the tile sees. */
+static size_t visible(const struct attending *work, size_t row, size_t start) {
+    size_t count = positions_of(work, row);
+    size_t left = count > start ? count - start : 0;
+    return left < KV_BLOCK_TOKENS ? left : KV_BLOCK_TOKENS;
+}
+
+static void score_block(const struct attending *work, size_t start, int block) {
+    const struct forward *forward = work->forward;
+    size_t size = forward->config->head_size;
+    const float *keys = kv_cache_keys(forward->options.cache, forward->layer, block, work->kv_head);
+    for (size_t row = 0; row < work->tile.count; row++) {
+        size_t count = visible(work, row, start);
+        for (size_t at = 0; at < work->group; at++) {
+            forward->options.kernels->dot_rows(head_of(work, forward->query, row, at), keys, count, size,
+                                               scores_of(work, row, at) + start);
+        }
+    }
+}
+
+static void add_block(const struct attending *work, size_t start, int block) {
+    const struct forward *forward = work->forward;
+    size_t size = forward->config->head_size;
+    const float *values = kv_cache_values(forward->options.cache, forward->layer, block, work->kv_head);
+    for (size_t row = 0; row < work->tile.count; row++) {
+        size_t count = visible(work, row, start);
+        for (size_t at = 0; at < work->group; at++) {
+            forward->options.kernels->add_rows(head_of(work, forward->attended, row, at), scores_of(work, row, at) + start, values,
+                                               count, size);
+        }
+    }
+}
+
+/* Scores become weights, and the outputs zeros. */
+static void weigh(const struct attending *work) {
+    size_t size = work->forward->config->head_size;
+    float scale = 1.0f / sqrtf((float)size);
+    for (size_t row = 0; row < work->tile.count; row++) {
+        size_t count = positions_of(work, row);
+        for (size_t at = 0; at < work->group; at++) {
+            float *scores = scores_of(work, row, at);
+            for (size_t i = 0; i < count; i++) {
+                scores[i] *= scale;
+            }
+            kernels_softmax(scores, count);
+            memset(head_of(work, work->forward->attended, row, at), 0, size * sizeof(float));
+        }
+    }
+}
+
+static void attend_tile(const struct attending *work) {
+    const int *blocks = work->forward->rows[work->tile.first].blocks;
+    for (size_t start = 0; start < work->longest; start += KV_BLOCK_TOKENS) {
+        score_block(work, start, blocks[start / KV_BLOCK_TOKENS]);
+    }
+    weigh(work);
+    for (size_t start = 0; start < work->longest; start += KV_BLOCK_TOKENS) {
+        add_block(work, start, blocks[start / KV_BLOCK_TOKENS]);
+    }
+}
+
+/* Items are key-value heads of tiles, the longest first: what is left at the end is short. */
 static void attend(void *arg, int thread, size_t first, size_t last) {
     const struct forward *forward = arg;
+    const struct model_config *config = forward->config;
     for (size_t item = first; item < last; item++) {
-        attend_head(forward, item / forward->config->heads, item % forward->config->heads, scratch_of(forward, thread));
+        struct attending work = {.forward = forward,
+                                 .tile = forward->tiles[forward->tile_count - 1 - item / config->kv_heads],
+                                 .kv_head = item % config->kv_heads,
+                                 .group = config->heads / config->kv_heads,
+                                 .scores = scratch_of(forward, thread)};
+        for (size_t row = 0; row < work.tile.count; row++) {
+            size_t count = positions_of(&work, row);
+            work.longest = count > work.longest ? count : work.longest;
+        }
+        attend_tile(&work);
     }
 }
 
@@ -256,7 +388,7 @@ static void run_attention(struct forward *forward, const struct model_layer *lay
     norm(forward, layer->attention_norm);
     project(&in);
     pool_run(pool, forward->count, 8, rotate_and_store, forward);
-    pool_run(pool, forward->count * forward->config->heads, 1, attend, forward);
+    pool_run(pool, forward->tile_count * forward->config->kv_heads, 1, attend, forward);
     project(&out);
 }
 
@@ -292,10 +424,12 @@ static void embed(struct forward *forward) {
 }
 
 static void project_logits(void *arg, int thread, size_t first, size_t last) {
-    const struct forward *forward = arg;
+    const struct projecting *work = arg;
+    const struct forward *forward = work->forward;
     const struct matmul matmul = {.weights = &forward->options.model->output,
                                   .x = forward->normed,
                                   .x_stride = forward->config->hidden,
+                                  .quantised = work->quantised,
                                   .count = forward->logit_rows,
                                   .y = forward->logits,
                                   .y_stride = forward->config->vocab};
@@ -312,13 +446,16 @@ static void run_logits(struct forward *forward) {
         }
     }
     if (forward->logit_rows > 0) {
-        pool_run(forward->options.pool, forward->config->vocab, 4 * GRAIN_ROWS, project_logits, forward);
+        struct projecting work = {.forward = forward};
+        work.quantised = round_for(forward, &forward->options.model->output, forward->normed, forward->logit_rows);
+        pool_run(forward->options.pool, forward->config->vocab, 4 * GRAIN_ROWS, project_logits, &work);
     }
 }
 
 void forward_run(struct forward *forward, const struct forward_row *rows, size_t count) {
     forward->rows = rows;
     forward->count = count;
+    fill_tiles(forward);
     embed(forward);
     for (forward->layer = 0; forward->layer < forward->config->layers; forward->layer++) {
         const struct model_layer *layer = &forward->options.model->layers[forward->layer];
@@ -357,7 +494,9 @@ static int allocate(struct forward *forward, struct error *err) {
     size_t rows = options->max_rows;
     size_t half = config->head_size / 2;
     size_t widest = larger(larger(config->hidden, config->inner), forward->query_width);
-    forward->scratch_len = larger(KERNELS_TILE_ROWS * widest, options->max_context);
+    size_t rounded = options->rounds_activations ? rows : 0;
+    size_t scores = TILE_ROWS * (config->heads / config->kv_heads) * options->max_context;
+    forward->scratch_len = larger(KERNELS_TILE_ROWS * widest, scores);
     const struct {
         float **target;
         size_t rows;
@@ -376,6 +515,9 @@ static int allocate(struct forward *forward, struct error *err) {
         {&forward->cosines, options->max_context, half},
         {&forward->sines, options->max_context, half},
         {&forward->scratch, (size_t)pool_threads(options->pool), forward->scratch_len},
+        {&forward->quants, rounded, (widest + sizeof(float) - 1) / sizeof(float)},
+        {&forward->scales, rounded, kernels_scale_stride(widest)},
+        {&forward->sums, rounded, kernels_scale_stride(widest)},
     };
     size_t total = 0;
     bool overflows = false;
@@ -402,10 +544,12 @@ int forward_new(const struct forward_options *options, struct forward **ret_forw
     forward->config = &options->model->config;
     forward->query_width = forward->config->heads * forward->config->head_size;
     forward->kv_width = forward->config->kv_heads * forward->config->head_size;
+    forward->tiles = xcalloc(options->max_rows, sizeof(*forward->tiles));
     if (allocate(forward, err) < 0) {
         forward_free(forward);
         return -1;
     }
+    forward->quantised = (struct quantised){.quants = (int8_t *)forward->quants, .scales = forward->scales, .sums = forward->sums};
     fill_angles(forward);
     *ret_forward = forward;
     return 0;
@@ -414,6 +558,7 @@ int forward_new(const struct forward_options *options, struct forward **ret_forw
 void forward_free(struct forward *forward) {
     if (forward != NULL) {
         free(forward->memory);
+        free(forward->tiles);
         free(forward);
     }
 }

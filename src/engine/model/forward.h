@@ -30,10 +30,12 @@ struct forward_options {
     const struct kernels *kernels;
     struct pool *pool;
     struct kv_cache *cache;
-    size_t max_rows;    /* of a step */
-    size_t max_logits;  /* rows of a step that want logits */
-    size_t max_context; /* positions */
-    size_t max_rank;    /* of an adapter */
+    size_t max_rows;         /* of a step */
+    size_t max_logits;       /* rows of a step that want logits */
+    size_t max_context;      /* positions */
+    size_t max_rank;         /* of an adapter */
+    bool rounds_activations; /* multiply weights of a quantised type with activations of 8 bits; adapters and attention stay in
+                                float */
 };
 
 struct forward;
