@@ -5,6 +5,7 @@
 #   make down       ends what the demo started
 #   make test       unit and integration tests
 #   make test-chaos kill -9 of every part in turn under eight streams; by hand, takes minutes
+#   make bench-engine tokens a second of the CPU engine, in-process; by hand
 #   make lint       format, layers, documents, static analysis
 #   make ci         test + sanitizer runs + fuzz corpora + lint
 #   make install    to $(PREFIX), default /usr/local
@@ -15,7 +16,7 @@ BUILD := build/release
 SANITIZE := build/sanitize
 WERROR ?= --werror
 
-.PHONY: all build demo down test test-chaos sanitize ci lint fuzz install clean
+.PHONY: all build demo down test test-chaos bench-engine sanitize ci lint fuzz install clean
 
 all: build
 
@@ -43,6 +44,11 @@ test-chaos:
 	@scripts/install-packages build test
 	@$(MAKE) --no-print-directory build
 	@tests/chaos/run
+
+bench-engine:
+	@$(MAKE) --no-print-directory build
+	@ninja -C $(BUILD) --quiet bench/bench_engine
+	@model=$$(scripts/fetch-model) && $(BUILD)/bench/bench_engine "$$model" samples/adapters/sql
 
 sanitize:
 	@scripts/install-packages build test
