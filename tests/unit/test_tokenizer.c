@@ -142,6 +142,37 @@ static void test_limit(void **state) {
     fixture_release(&fixture);
 }
 
+/* Text that cannot fit is refused before it is merged, and nothing that fits is: the estimate never exceeds what comes of it. */
+static void test_limit_before_work(void **state) {
+    static const char *const patterns[] = {" ", "a", "=", "the ", "<|im_start|>", "\xff", "1<", "\xc3\xa9", "\n\n"};
+    const size_t len = (size_t)8 << 20;
+    cleanup_free char *text = xmalloc(len);
+    struct fixture fixture;
+    (void)state;
+    tiny_init(&fixture);
+    for (size_t i = 0; i < ARRAY_LEN(patterns); i++) {
+        size_t pattern_len = strlen(patterns[i]);
+        size_t short_len = 3000 / pattern_len * pattern_len;
+        struct token_list found = {0};
+        struct error err = {0};
+        for (size_t at = 0; at < len; at++) {
+            text[at] = patterns[i][at % pattern_len];
+        }
+        int64_t began_ns = clock_now_ns();
+        assert_true(tokenizer_encode(fixture.tokenizer, text, len, true, 1000, &found, &err) < 0);
+        assert_int_equal(err.code, ERROR_LIMIT);
+        assert_true(found.capacity < 10000);
+        assert_true(clock_now_ns() - began_ns < 500 * 1000000LL); /* a pass over the text; merging takes seconds */
+        found.count = 0;
+        assert_int_equal(tokenizer_encode(fixture.tokenizer, text, short_len, true, ANY_NUMBER, &found, &err), 0);
+        size_t count = found.count;
+        found.count = 0;
+        assert_int_equal(tokenizer_encode(fixture.tokenizer, text, short_len, true, count, &found, &err), 0);
+        token_list_release(&found);
+    }
+    fixture_release(&fixture);
+}
+
 /* Text is what special tokens look like only where they are asked for. */
 static void test_special_text(void **state) {
     static const char text[] = "<|im_start|>";
@@ -220,9 +251,9 @@ static void test_unknown_rule(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_goldens),      cmocka_unit_test(test_chats),        cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_special_text), cmocka_unit_test(test_hostile_text), cmocka_unit_test(test_complete_utf8),
-        cmocka_unit_test(test_unknown_rule),
+        cmocka_unit_test(test_goldens),           cmocka_unit_test(test_chats),        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_limit_before_work), cmocka_unit_test(test_special_text), cmocka_unit_test(test_hostile_text),
+        cmocka_unit_test(test_complete_utf8),     cmocka_unit_test(test_unknown_rule),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
 }

@@ -2,8 +2,6 @@
 
 #include "base/alloc.h"
 
-#include <stdbool.h>
-
 #define STACK_SYMBOLS 64 /* longer pieces use the heap */
 #define NONE UINT32_MAX
 
@@ -40,55 +38,40 @@ void bpe_add(struct bpe *bpe, int left, int right, uint32_t rank, int merged) {
     }
 }
 
-/* A doubly linked list of what is left of the piece; `id` is -1 once merged away. */
+/* A doubly linked list of what is left of the piece. `rank` is that of the merge with the next symbol, NONE when there is none; a
+ * symbol that was merged away has none. */
 struct symbol {
     int id;
     uint32_t previous;
     uint32_t next;
-};
-
-/* A merge that was possible when it was pushed. It is stale when either side has changed since. */
-struct candidate {
     uint32_t rank;
-    uint32_t at; /* the left symbol */
-    int left;
-    int right;
-    int merged;
 };
 
+/* Candidates are what was possible when it was pushed: rank << 32 | left symbol, so that the lowest rank comes first and of equal
+ * ones the leftmost. One is stale when its symbol's rank is another by now. Each merge pushes at most two, so 3 * count suffice. */
 struct work {
     const struct bpe *bpe;
     struct symbol *symbols;
-    struct candidate *heap; /* smallest first; each merge pushes at most two, so 3 * count suffice */
+    uint64_t *heap; /* smallest first */
     size_t heap_count;
 };
 
-static bool is_before(const struct candidate *a, const struct candidate *b) {
-    return a->rank != b->rank ? a->rank < b->rank : a->at < b->at;
-}
-
-static void push(struct work *work, struct candidate candidate) {
+static void push(struct work *work, uint64_t candidate) {
     size_t at = work->heap_count++;
-    while (at > 0 && is_before(&candidate, &work->heap[(at - 1) / 2])) {
+    while (at > 0 && candidate < work->heap[(at - 1) / 2]) {
         work->heap[at] = work->heap[(at - 1) / 2];
         at = (at - 1) / 2;
     }
     work->heap[at] = candidate;
 }
 
-static struct candidate pop(struct work *work) {
-    struct candidate top = work->heap[0];
-    struct candidate last = work->heap[--work->heap_count];
+static uint64_t pop(struct work *work) {
+    uint64_t top = work->heap[0];
+    uint64_t last = work->heap[--work->heap_count];
     size_t at = 0;
-    for (;;) {
-        size_t child = 2 * at + 1;
-        if (child >= work->heap_count) {
-            break;
-        }
-        if (child + 1 < work->heap_count && is_before(&work->heap[child + 1], &work->heap[child])) {
-            child++;
-        }
-        if (!is_before(&work->heap[child], &last)) {
+    for (size_t child = 1; child < work->heap_count; child = 2 * at + 1) {
+        child += child + 1 < work->heap_count && work->heap[child + 1] < work->heap[child] ? 1 : 0;
+        if (last <= work->heap[child]) {
             break;
         }
         work->heap[at] = work->heap[child];
@@ -98,21 +81,20 @@ static struct candidate pop(struct work *work) {
     return top;
 }
 
+/* After a symbol or its neighbour has changed. */
 static void consider(struct work *work, uint32_t at) {
-    if (at == NONE || work->symbols[at].next == NONE) {
+    struct symbol *symbol = at != NONE ? &work->symbols[at] : NULL;
+    if (symbol == NULL) {
         return;
     }
-    int left = work->symbols[at].id;
-    int right = work->symbols[work->symbols[at].next].id;
-    const struct bpe_merge *merge = find_slot(work->bpe, left, right);
-    if (merge->merged >= 0) {
-        push(work, (struct candidate){.rank = merge->rank, .at = at, .left = left, .right = right, .merged = merge->merged});
+    symbol->rank = NONE;
+    if (symbol->next != NONE) {
+        const struct bpe_merge *merge = find_slot(work->bpe, symbol->id, work->symbols[symbol->next].id);
+        if (merge->merged >= 0) {
+            symbol->rank = merge->rank;
+            push(work, (uint64_t)merge->rank << 32 | at);
+        }
     }
-}
-
-static bool is_stale(const struct work *work, const struct candidate *candidate) {
-    const struct symbol *left = &work->symbols[candidate->at];
-    return left->id != candidate->left || left->next == NONE || work->symbols[left->next].id != candidate->right;
 }
 
 static void merge_all(struct work *work, size_t count) {
@@ -120,28 +102,29 @@ static void merge_all(struct work *work, size_t count) {
         consider(work, i);
     }
     while (work->heap_count > 0) {
-        struct candidate candidate = pop(work);
-        if (is_stale(work, &candidate)) {
+        uint64_t candidate = pop(work);
+        uint32_t at = (uint32_t)candidate;
+        struct symbol *left = &work->symbols[at];
+        if (left->rank != (uint32_t)(candidate >> 32)) {
             continue;
         }
-        struct symbol *left = &work->symbols[candidate.at];
         struct symbol *right = &work->symbols[left->next];
-        left->id = candidate.merged;
+        left->id = find_slot(work->bpe, left->id, right->id)->merged;
         left->next = right->next;
-        right->id = -1;
+        right->rank = NONE;
         if (left->next != NONE) {
-            work->symbols[left->next].previous = candidate.at;
+            work->symbols[left->next].previous = at;
         }
         consider(work, left->previous);
-        consider(work, candidate.at);
+        consider(work, at);
     }
 }
 
 size_t bpe_apply(const struct bpe *bpe, int *ids, size_t count) {
     struct symbol stack_symbols[STACK_SYMBOLS];
-    struct candidate stack_heap[3 * STACK_SYMBOLS];
+    uint64_t stack_heap[3 * STACK_SYMBOLS];
     cleanup_free struct symbol *symbols = NULL;
-    cleanup_free struct candidate *heap = NULL;
+    cleanup_free uint64_t *heap = NULL;
     if (count < 2) {
         return count;
     }
@@ -152,7 +135,7 @@ size_t bpe_apply(const struct bpe *bpe, int *ids, size_t count) {
     }
     for (size_t i = 0; i < count; i++) {
         work.symbols[i] = (struct symbol){
-            .id = ids[i], .previous = i > 0 ? (uint32_t)i - 1 : NONE, .next = i + 1 < count ? (uint32_t)i + 1 : NONE};
+            .id = ids[i], .previous = i > 0 ? (uint32_t)i - 1 : NONE, .next = i + 1 < count ? (uint32_t)i + 1 : NONE, .rank = NONE};
     }
     merge_all(&work, count);
     size_t kept = 0;

@@ -25,6 +25,7 @@ struct tokenizer {
     size_t *offsets;   /* vocab_size + 1 */
     bool *is_special;  /* by id */
     int byte_ids[256]; /* -1: the vocabulary has no token for the byte, which is then dropped, as Hugging Face and llama.cpp do */
+    uint64_t shares[256]; /* what a byte of text adds to the number of tokens at the least, in units of 2^-32 */
     struct special *specials;
     size_t special_count;
     bool special_starts[256];
@@ -153,6 +154,22 @@ static int build_vocabulary(struct tokenizer *tokenizer, const struct text_index
     return 0;
 }
 
+/* No token that holds a byte is longer than the longest that does, so each such byte is at least 1 / its length of a token; a byte
+ * that is dropped adds nothing. */
+static void build_shares(struct tokenizer *tokenizer) {
+    size_t longest[256] = {0};
+    for (size_t id = 0; id < (size_t)tokenizer->vocab_size; id++) {
+        size_t len = tokenizer->offsets[id + 1] - tokenizer->offsets[id];
+        for (size_t at = tokenizer->offsets[id]; at < tokenizer->offsets[id + 1]; at++) {
+            unsigned char byte = (unsigned char)tokenizer->bytes[at];
+            longest[byte] = len > longest[byte] ? len : longest[byte];
+        }
+    }
+    for (size_t byte = 0; byte < 256; byte++) {
+        tokenizer->shares[byte] = tokenizer->byte_ids[byte] >= 0 ? ((uint64_t)1 << 32) / longest[byte] : 0;
+    }
+}
+
 /* A merge is "left right", both in the alphabet, which has no space. */
 static int build_merges(struct tokenizer *tokenizer, const struct text_index *index, struct gguf_array merges, struct error *err) {
     cleanup_buffer struct buffer joined = BUFFER_INIT;
@@ -226,6 +243,9 @@ int tokenizer_new(const struct gguf *gguf, struct tokenizer **ret_tokenizer, str
     int result = read_settings(tokenizer, gguf, err);
     result = result < 0 ? result : build_vocabulary(tokenizer, &index, &types, err);
     result = result < 0 ? result : build_merges(tokenizer, &index, merges, err);
+    if (result == 0) {
+        build_shares(tokenizer);
+    }
     text_index_release(&index);
     if (result < 0) {
         tokenizer_free(tokenizer);
@@ -269,11 +289,22 @@ struct encoding {
     struct error *err;
 };
 
-static int check_limit(const struct encoding *encoding) {
-    if (encoding->out->count <= encoding->limit) {
-        return 0;
-    }
+static int too_many(const struct encoding *encoding) {
     return error_set(encoding->err, ERROR_LIMIT, "the text has more than %zu tokens", encoding->limit);
+}
+
+static int check_limit(const struct encoding *encoding) {
+    return encoding->out->count <= encoding->limit ? 0 : too_many(encoding);
+}
+
+/* Whether the text has more than `limit` tokens however it is merged: found out without merging, since a long piece takes its time
+ * and memory. */
+static bool cannot_fit(const struct tokenizer *tokenizer, const char *text, size_t len, size_t limit) {
+    uint64_t shares = 0;
+    for (size_t i = 0; i < len; i++) {
+        shares += tokenizer->shares[(unsigned char)text[i]];
+    }
+    return shares >> 32 > limit;
 }
 
 static int encode_piece(void *arg, const char *piece, size_t len) {
@@ -313,6 +344,9 @@ int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t
     size_t start = 0;
     if (__builtin_add_overflow(out->count, limit, &encoding.limit)) {
         encoding.limit = SIZE_MAX;
+    }
+    if (cannot_fit(tokenizer, text, len, limit)) {
+        return too_many(&encoding);
     }
     for (size_t at = 0; parse_special && at < len;) {
         const struct special *special = match_special(tokenizer, text + at, len - at);
