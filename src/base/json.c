@@ -2,6 +2,32 @@
 
 #include <string.h>
 
+/* How many values the text can hold at most, were it JSON: every one but the first follows a bracket or a comma. */
+static size_t count_values(const char *text, size_t len) {
+    size_t count = 1;
+    bool is_string = false;
+    for (size_t i = 0; i < len; i++) {
+        if (is_string && text[i] == '\\') {
+            i++; /* what is escaped */
+        } else if (is_string) {
+            is_string = text[i] != '"';
+        } else {
+            is_string = text[i] == '"';
+            count += text[i] == ',' || text[i] == '[' || text[i] == '{' ? 1 : 0;
+        }
+    }
+    return count;
+}
+
+json_t *json_parse_bounded(const char *text, size_t len, size_t values_max, struct error *err) {
+    size_t count = count_values(text, len);
+    if (count > values_max) {
+        error_set(err, ERROR_LIMIT, "the text may hold %zu values, at most %zu are allowed", count, values_max);
+        return NULL;
+    }
+    return json_parse(text, len, err);
+}
+
 json_t *json_parse(const char *text, size_t len, struct error *err) {
     json_error_t where;
     json_t *value = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &where);
@@ -84,8 +110,13 @@ json_t *json_at(const json_t *root, const char *path) {
     return (json_t *)value;
 }
 
+const char *json_c_string(const json_t *value) {
+    const char *text = json_string_value(value);
+    return text != NULL && strlen(text) == json_string_length(value) ? text : NULL;
+}
+
 const char *json_string_at(const json_t *root, const char *path, const char *fallback) {
-    const char *text = json_string_value(json_at(root, path));
+    const char *text = json_c_string(json_at(root, path));
     return text != NULL ? text : fallback;
 }
 

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -258,6 +259,59 @@ static void test_json_strings(void **state) {
         cleanup_json json_t *parsed = json_parse(out.data, out.len, &err);
         assert_true(json_is_string(parsed));
     }
+}
+
+/* What may hold too many values is refused before memory is taken; brackets and commas of strings do not count. */
+static void test_json_bounds(void **state) {
+    static const struct {
+        const char *text;
+        size_t values_max;
+        int code; /* 0 = read */
+    } cases[] = {
+        {"[1,2]", 3, 0},        {"[1,2]", 2, ERROR_LIMIT},  {"{\"a\":[],\"b\":{}}", 5, 0}, {"{\"a\":\"[[,,{{\\\",,\"}", 2, 0},
+        {"\"\\\\\"", 1, 0},     {"[\"\\\\\",\"[\"]", 3, 0}, {"\"\\", 1, ERROR_INVALID},    {"[", 2, ERROR_INVALID},
+        {"", 1, ERROR_INVALID}, {"5", 0, ERROR_LIMIT},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct error err = {0};
+        cleanup_json json_t *value = json_parse_bounded(cases[i].text, strlen(cases[i].text), cases[i].values_max, &err);
+        assert_int_equal(value == NULL, cases[i].code != 0);
+        assert_int_equal(err.code, cases[i].code);
+    }
+    const size_t len = (size_t)8 << 20;
+    cleanup_free char *text = xmalloc(len);
+    struct rusage before;
+    struct rusage after;
+    struct error err = {0};
+    for (size_t i = 0; i < len; i++) {
+        text[i] = "{},"[i % 3];
+    }
+    text[0] = '[';
+    text[1] = text[2] = ' ';
+    text[len - 1] = ']';
+    assert_int_equal(getrusage(RUSAGE_SELF, &before), 0);
+    assert_null(json_parse_bounded(text, len, 100000, &err));
+    assert_int_equal(err.code, ERROR_LIMIT);
+    assert_int_equal(getrusage(RUSAGE_SELF, &after), 0);
+    assert_true(after.ru_maxrss - before.ru_maxrss < 32 * 1024); /* kilobytes; a tenth of what the values take */
+}
+
+/* A C string is the whole string or nothing. */
+static void test_json_strings_with_nul(void **state) {
+    static const char text[] = "{\"name\":\"sql\\u0000x\",\"text\":\"a\\u0000b\",\"plain\":\"sql\"}";
+    struct error err = {0};
+    (void)state;
+    cleanup_json json_t *root = json_parse(text, sizeof(text) - 1, &err);
+    assert_non_null(root);
+    assert_string_equal(json_string_at(root, "name", "none"), "none");
+    assert_null(json_c_string(json_object_get(root, "name")));
+    assert_string_equal(json_c_string(json_object_get(root, "plain")), "sql");
+    assert_null(json_c_string(root));
+    assert_null(json_c_string(NULL));
+    assert_int_equal(json_string_length(json_object_get(root, "text")), 3);
+    cleanup_free char *again = json_text(root);
+    assert_string_equal(again, text);
 }
 
 static void test_json_paths_and_errors(void **state) {
@@ -554,6 +608,8 @@ int main(void) {
         cmocka_unit_test(test_map_against_a_model),
         cmocka_unit_test(test_merge_patches),
         cmocka_unit_test(test_json_strings),
+        cmocka_unit_test(test_json_bounds),
+        cmocka_unit_test(test_json_strings_with_nul),
         cmocka_unit_test(test_json_paths_and_errors),
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_hash),
