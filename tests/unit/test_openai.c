@@ -5,6 +5,8 @@
 #include "engine/api/fields.h"
 #include "engine/format/gguf.h"
 
+#define VALUES_MAX 64
+
 static struct gguf *gguf;
 static struct tokenizer *tokenizer;
 
@@ -30,7 +32,7 @@ static int free_tokenizer(void **state) {
 
 static int parse(const char *body, bool is_chat, struct openai_request *request, struct api_error *error) {
     json_t *document = NULL;
-    if (fields_parse_body("application/json; charset=utf-8", body, strlen(body), &document, error) < 0 ||
+    if (fields_parse_body("application/json; charset=utf-8", body, strlen(body), VALUES_MAX, &document, error) < 0 ||
         openai_request_parse(document, is_chat, request, error) < 0) {
         return -1;
     }
@@ -72,6 +74,18 @@ static const struct {
     {"{\"prompt\":\"Hi\",\"stream_options\":{}}", false, NULL},
     {"{\"prompt\":\"Hi\",\"frequency_penalty\":0.5}", false, NULL},
     {"{\"prompt\":\"Hi\",\"response_format\":{\"type\":\"json_object\"}}", false, NULL},
+    {"{\"prompt\":\"Hi\",\"model\":\"sql\\u0000x\"}", false,
+     "{\"error\":{\"message\":\"1 validation error:\\n  {'type': 'string_type', 'loc': 'body.model', 'msg': 'Input should be a "
+     "string without U+0000', 'input': 'sql\\\\x00x'}\",\"type\":\"Bad Request\",\"param\":\"body.model\",\"code\":400}}"},
+    {"{\"prompt\":\"Hi\",\"stop\":\"a\\u0000b\"}", false, NULL},
+    {"{\"prompt\":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,"
+     "0,"
+     "0,0,0,0,0,0,0,0]}",
+     false,
+     "{\"error\":{\"message\":\"1 validation error:\\n  {'type': 'json_invalid', 'loc': 'body', 'msg': 'JSON decode error', "
+     "'input': '<dict of 0 items>', 'ctx': {'error': 'the text may hold 67 values, at most 64 are "
+     "allowed'}}\",\"type\":\"Bad Request\",\"param\":\"body\",\"code\":400}}"},
+    {"{\"messages\":[{\"role\":\"us\\u0000er\",\"content\":\"x\"}]}", true, NULL},
     {"{\"messages\":[]}", true, NULL},
     {"{\"messages\":[{\"content\":\"x\"}]}", true, NULL},
     {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}", true, NULL},
@@ -132,6 +146,27 @@ static void test_chat_messages(void **state) {
     assert_int_equal(request.logprobs, 0);
     assert_true(request.include_usage && !request.continuous_usage);
     assert_int_equal(request.stop_count, 0);
+    openai_request_release(&request);
+}
+
+/* A prompt is text: every byte of it counts. */
+static void test_prompts_with_nul(void **state) {
+    (void)state;
+    struct openai_request request = {0};
+    struct api_error error = {0};
+    assert_int_equal(parse("{\"prompt\":\"a\\u0000b\"}", false, &request, &error), 0);
+    assert_int_equal(request.prompt_text_len, 3);
+    assert_memory_equal(request.prompt_text, "a\0b", 3);
+    openai_request_release(&request);
+    assert_int_equal(parse("{\"messages\":[{\"role\":\"user\",\"content\":\"a\\u0000b\"},{\"role\":\"user\",\"content\":["
+                           "{\"type\":\"text\",\"text\":\"c\\u0000\"},{\"type\":\"text\",\"text\":\"d\"}]}]}",
+                           true, &request, &error),
+                     0);
+    cleanup_buffer struct buffer rendered = BUFFER_INIT;
+    tokenizer_render_chat(request.messages, request.message_count, false, &rendered);
+    static const char expected[] = "<|im_start|>user\na\0b<|im_end|>\n<|im_start|>user\nc\0\nd<|im_end|>\n";
+    assert_true(rendered.len > sizeof(expected) - 1);
+    assert_memory_equal(rendered.data + rendered.len - (sizeof(expected) - 1), expected, sizeof(expected) - 1);
     openai_request_release(&request);
 }
 
@@ -350,6 +385,7 @@ int main(void) {
         cmocka_unit_test(test_bad_requests_are_refused),
         cmocka_unit_test(test_completion_defaults),
         cmocka_unit_test(test_chat_messages),
+        cmocka_unit_test(test_prompts_with_nul),
         cmocka_unit_test(test_completion_body),
         cmocka_unit_test(test_chat_stream),
         cmocka_unit_test(test_incomplete_characters_wait),

@@ -79,6 +79,7 @@ static void check_chat(const json_t *item) {
     for (size_t i = 0; i < json_array_size(list); i++) {
         messages[i].role = json_string_value(json_object_get(json_array_get(list, i), "role"));
         messages[i].content = json_string_value(json_object_get(json_array_get(list, i), "content"));
+        messages[i].content_len = json_string_length(json_object_get(json_array_get(list, i), "content"));
     }
     tokenizer_render_chat(messages, json_array_size(list), json_is_true(json_object_get(item, "add_generation_prompt")), &text);
     assert_string_equal(buffer_text(&text), json_string_value(json_object_get(item, "rendered")));

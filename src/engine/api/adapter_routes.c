@@ -118,7 +118,7 @@ static int check_load(const struct api *api, const struct adapter_request *reque
 }
 
 void api_load_adapter(struct api *api, struct http_request *http) {
-    cleanup_json json_t *document = api_take_document(http);
+    cleanup_json json_t *document = api_take_document(api, http);
     if (document == NULL) {
         return;
     }
@@ -133,7 +133,7 @@ void api_load_adapter(struct api *api, struct http_request *http) {
 }
 
 void api_unload_adapter(struct api *api, struct http_request *http) {
-    cleanup_json json_t *document = api_take_document(http);
+    cleanup_json json_t *document = api_take_document(api, http);
     if (document == NULL) {
         return;
     }

@@ -6,6 +6,8 @@
 
 #define BODY_BYTES_MAX (8 * 1024 * 1024)
 #define CONNECTIONS_MAX 4096
+/* JSON values of a body beside the token ids of a prompt: messages, their parts, tools, what nobody knows. */
+#define OTHER_VALUES_MAX 65536
 
 /* ---- answers ---- */
 
@@ -26,12 +28,14 @@ static void reply_text(struct http_request *http, int status, const char *json) 
     http_reply(http, status, "application/json", json, strlen(json));
 }
 
-json_t *api_take_document(struct http_request *http) {
+json_t *api_take_document(const struct api *api, struct http_request *http) {
     size_t len = 0;
     const char *body = http_request_body(http, &len);
     struct api_error error = {0};
     json_t *document = NULL;
-    if (fields_parse_body(http_fields_get(&http_request_head(http)->fields, "Content-Type"), body, len, &document, &error) < 0) {
+    const char *type = http_fields_get(&http_request_head(http)->fields, "Content-Type");
+    size_t values_max = OTHER_VALUES_MAX + (size_t)engine_model_info(api->options.engine)->max_model_len;
+    if (fields_parse_body(type, body, len, values_max, &document, &error) < 0) {
         api_reply_error(http, &error);
     }
     api_error_release(&error);

@@ -30,7 +30,7 @@ struct api {
 void api_reply_json(struct http_request *http, int status, const struct buffer *body);
 void api_reply_error(struct http_request *http, const struct api_error *error);
 /* Parses the request's body or answers the error itself; NULL then. The caller owns the result. */
-json_t *api_take_document(struct http_request *http);
+json_t *api_take_document(const struct api *api, struct http_request *http);
 /* "" and served names are the base model: *ret_adapter NULL. An adapter's name is borrowed from `model`. -1: *error is vLLM's 404.
  */
 int api_find_model(struct api *api, const char *model, const char **ret_adapter, struct api_error *error) DAVIT_MUST_USE;

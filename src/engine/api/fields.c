@@ -5,6 +5,17 @@
 
 #define DESCRIBED_BYTES_MAX 80
 
+/* Control characters as Python's repr shows them, so that the message goes on behind U+0000. */
+static void describe_text(const char *text, size_t len, struct buffer *out) {
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)text[i] < 0x20) {
+            buffer_printf(out, "\\x%02x", (unsigned)text[i]);
+        } else {
+            buffer_append_char(out, text[i]);
+        }
+    }
+}
+
 void fields_describe(const json_t *value, struct buffer *out) {
     if (json_is_object(value)) {
         buffer_printf(out, "<dict of %zu items>", json_object_size(value));
@@ -13,7 +24,7 @@ void fields_describe(const json_t *value, struct buffer *out) {
     } else if (json_is_string(value)) {
         size_t len = json_string_length(value);
         size_t cut = len < DESCRIBED_BYTES_MAX ? len : DESCRIBED_BYTES_MAX;
-        buffer_append(out, json_string_value(value), cut);
+        describe_text(json_string_value(value), cut, out);
         buffer_append_text(out, cut < len ? "..." : "");
     } else if (json_is_integer(value)) {
         buffer_printf(out, "%lld", (long long)json_integer_value(value));
@@ -24,7 +35,8 @@ void fields_describe(const json_t *value, struct buffer *out) {
     }
 }
 
-int fields_parse_body(const char *content_type, const char *body, size_t len, json_t **ret_document, struct api_error *error) {
+int fields_parse_body(const char *content_type, const char *body, size_t len, size_t values_max, json_t **ret_document,
+                      struct api_error *error) {
     static const char json_type[] = "application/json";
     size_t type_len = sizeof(json_type) - 1;
     if (content_type == NULL || strncasecmp(content_type, json_type, type_len) != 0 ||
@@ -33,7 +45,7 @@ int fields_parse_body(const char *content_type, const char *body, size_t len, js
                              "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed");
     }
     struct error err = {0};
-    json_t *document = json_parse(body, len, &err);
+    json_t *document = json_parse_bounded(body, len, values_max, &err);
     if (document == NULL) {
         return api_error_set(error, 400, "Bad Request", "body",
                              "1 validation error:\n  {'type': 'json_invalid', 'loc': 'body', 'msg': 'JSON decode error', 'input': "
@@ -73,12 +85,17 @@ static bool read_value(const json_t *value, enum field_type type, void *target, 
     switch (type) {
     case FIELD_STRING:
         *ret_type = "string_type";
-        *ret_message = "Input should be a valid string";
-        if (!json_is_string(value)) {
+        *ret_message = json_is_string(value) ? "Input should be a string without U+0000" : "Input should be a valid string";
+        if (json_c_string(value) == NULL) {
             return false;
         }
-        *(const char **)target = json_string_value(value);
+        *(const char **)target = json_c_string(value);
         return true;
+    case FIELD_TEXT:
+        *ret_type = "string_type";
+        *ret_message = "Input should be a valid string";
+        *(const json_t **)target = value;
+        return json_is_string(value);
     case FIELD_BOOL:
         *ret_type = "bool_type";
         *ret_message = "Input should be a valid boolean";

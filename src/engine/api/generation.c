@@ -296,7 +296,7 @@ static int submit(struct generation *generation, const char *request_id, struct 
 static void start(struct api *api, struct http_request *http, bool is_chat) {
     cleanup_free char *request_id = choose_request_id(http);
     http_reply_field(http, "X-Request-Id", request_id);
-    json_t *document = api_take_document(http);
+    json_t *document = api_take_document(api, http);
     if (document == NULL) {
         return;
     }

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define TOKENIZE_TOKENS_MAX (1024 * 1024)
+/* Of /tokenize, when the context is shorter: enough to see by how much a text is too long. */
+#define TOKENIZE_TOKENS 16384
 
 /* ---- models ---- */
 
@@ -81,7 +82,7 @@ void api_models(struct api *api, struct http_request *http) {
 
 struct tokenize_request {
     const char *model;
-    const char *prompt;
+    const json_t *prompt;
     const json_t *messages;
     const json_t *tokens;
     bool add_special_tokens;
@@ -93,7 +94,7 @@ struct tokenize_request {
 
 static const struct field_spec tokenize_fields[] = {
     {"model", FIELD_STRING, TOKENIZE(model), false},
-    {"prompt", FIELD_STRING, TOKENIZE(prompt), false},
+    {"prompt", FIELD_TEXT, TOKENIZE(prompt), false},
     {"messages", FIELD_ANY, TOKENIZE(messages), false},
     {"add_special_tokens", FIELD_BOOL, TOKENIZE(add_special_tokens), false},
     {"add_generation_prompt", FIELD_BOOL, TOKENIZE(add_generation_prompt), false},
@@ -129,7 +130,7 @@ static int encode(struct api *api, const struct tokenize_request *request, struc
         tokenizer_render_chat(messages, count, request->add_generation_prompt, &text);
         openai_messages_free(messages, count);
     } else if (request->prompt != NULL) {
-        buffer_append_text(&text, request->prompt);
+        buffer_append(&text, json_string_value(request->prompt), json_string_length(request->prompt));
         if (request->add_special_tokens && tokenizer_adds_bos(tokenizer)) {
             *tokens = (struct token_list){.ids = xmalloc(sizeof(int)), .count = 1, .capacity = 1};
             tokens->ids[0] = tokenizer_bos(tokenizer);
@@ -138,7 +139,9 @@ static int encode(struct api *api, const struct tokenize_request *request, struc
         return api_error_set(error, 400, "BadRequestError", "prompt", "Either 'prompt' or 'messages' must be provided.");
     }
     struct error err = {0};
-    if (tokenizer_encode(tokenizer, buffer_text(&text), text.len, true, TOKENIZE_TOKENS_MAX, tokens, &err) < 0) {
+    int max_model_len = engine_model_info(api->options.engine)->max_model_len;
+    size_t limit = max_model_len > TOKENIZE_TOKENS ? (size_t)max_model_len : TOKENIZE_TOKENS;
+    if (tokenizer_encode(tokenizer, buffer_text(&text), text.len, true, limit, tokens, &err) < 0) {
         return api_error_from_engine(error, &err);
     }
     return 0;
@@ -168,7 +171,7 @@ static void reply_tokens(struct api *api, struct http_request *http, const struc
 }
 
 void api_tokenize(struct api *api, struct http_request *http) {
-    cleanup_json json_t *document = api_take_document(http);
+    cleanup_json json_t *document = api_take_document(api, http);
     if (document == NULL) {
         return;
     }
@@ -198,7 +201,7 @@ static int decode(struct api *api, const json_t *list, struct buffer *out, struc
 }
 
 void api_detokenize(struct api *api, struct http_request *http) {
-    cleanup_json json_t *document = api_take_document(http);
+    cleanup_json json_t *document = api_take_document(api, http);
     if (document == NULL) {
         return;
     }

@@ -106,6 +106,7 @@ int openai_read_messages(const json_t *list, struct chat_message **ret_messages,
             result = read_content(json_object_get(item, "content"), i, &content, error);
         }
         messages[i].role = xstrdup(role);
+        messages[i].content_len = content.len;
         messages[i].content = buffer_take(&content);
         if (result < 0) {
             openai_messages_free(messages, i + 1);

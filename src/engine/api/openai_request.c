@@ -145,7 +145,7 @@ static int check_supported(const struct raw_request *raw, struct api_error *erro
     if (json_is_string(raw->suffix) && json_string_length(raw->suffix) > 0) {
         return unsupported(error, "suffix", "leave it out");
     }
-    bool tools_off = json_is_string(raw->tool_choice) && strcmp(json_string_value(raw->tool_choice), "none") == 0;
+    bool tools_off = json_is_string(raw->tool_choice) && strcmp(json_string_at(raw->tool_choice, "", ""), "none") == 0;
     if (has_items(raw->tools) && !tools_off) {
         return unsupported(error, "tools", "leave them out or send tool_choice \"none\"");
     }
@@ -175,7 +175,10 @@ static int read_stop(const struct raw_request *raw, struct openai_request *reque
             }
             continue; /* "stop": "" is what some clients send for none */
         }
-        request->stop[request->stop_count++] = json_string_value(item);
+        if (json_c_string(item) == NULL) {
+            return bad(error, "stop", "stop holds a string with U+0000 in it");
+        }
+        request->stop[request->stop_count++] = json_c_string(item);
     }
     size_t token_count = json_array_size(raw->stop_token_ids);
     if (token_count > OPENAI_STOP_TOKENS_MAX) {

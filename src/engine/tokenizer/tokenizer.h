@@ -24,8 +24,8 @@ struct token_list {
 void token_list_release(struct token_list *list);
 
 /* Appends the ids of UTF-8 `text` (invalid bytes are encoded as bytes). With `parse_special`, the text of special tokens such as
- * <|im_start|> becomes those tokens. ERROR_LIMIT when more than `limit` ids would come of it; what cannot have fewer, by the lengths
- * of the vocabulary's tokens, is refused before any work. */
+ * <|im_start|> becomes those tokens. ERROR_LIMIT when more than `limit` ids would come of it; what cannot have fewer, by the
+ * lengths of the vocabulary's tokens, is refused before any work. */
 int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t len, bool parse_special, size_t limit,
                      struct token_list *out, struct error *err) DAVIT_MUST_USE;
 /* Appends the bytes of one token; special tokens give nothing when `skip_special`. The bytes of one token need not be whole UTF-8.
@@ -41,7 +41,8 @@ bool tokenizer_adds_bos(const struct tokenizer *tokenizer);
 
 struct chat_message {
     const char *role;
-    const char *content;
+    const char *content; /* may hold NUL */
+    size_t content_len;
 };
 /* Appends the ChatML prompt of the messages, with the model's default system message in front when the first is not of role
  * "system", and the opening of the assistant's turn when `add_generation_prompt`. */
