@@ -339,8 +339,19 @@ static void on_signal(void *arg, int number) {
     timer_set(&server->timer, ACCEPT_AFTER_TERM_MS);
 }
 
+/* Requests of that name would go to the base model. */
+static int check_module_name(const struct settings *settings, const char *name, struct error *err) {
+    for (size_t i = 0; i < settings->served_names.count; i++) {
+        if (strcmp(settings->served_names.values[i], name) == 0) {
+            return error_set(err, ERROR_INVALID, "--lora-modules: the name \"%s\" is that of the base model (--served-model-name)",
+                             name);
+        }
+    }
+    return 0;
+}
+
 /* "name=path", or vLLM's JSON form {"name":...,"path":...}. */
-static int load_module(struct engine *engine, const char *module, struct error *err) {
+static int load_module(struct engine *engine, const struct settings *settings, const char *module, struct error *err) {
     if (module[0] == '{') {
         cleanup_json json_t *object = json_parse(module, strlen(module), err);
         if (object == NULL) {
@@ -351,19 +362,19 @@ static int load_module(struct engine *engine, const char *module, struct error *
         if (*name == '\0' || *path == '\0') {
             return error_set(err, ERROR_INVALID, "--lora-modules %s: \"name\" and \"path\" must be given", module);
         }
-        return adapter_load_now(engine, name, path, false, err);
+        return check_module_name(settings, name, err) < 0 ? -1 : adapter_load_now(engine, name, path, false, err);
     }
     const char *equals = strchr(module, '=');
     if (equals == NULL || equals == module || equals[1] == '\0') {
         return error_set(err, ERROR_INVALID, "--lora-modules %s: expected NAME=PATH", module);
     }
     cleanup_free char *name = xstrndup(module, (size_t)(equals - module));
-    return adapter_load_now(engine, name, equals + 1, false, err);
+    return check_module_name(settings, name, err) < 0 ? -1 : adapter_load_now(engine, name, equals + 1, false, err);
 }
 
 static int load_modules(struct engine *engine, const struct settings *settings, struct error *err) {
     for (size_t i = 0; i < settings->lora_modules.count; i++) {
-        if (load_module(engine, settings->lora_modules.values[i], err) < 0) {
+        if (load_module(engine, settings, settings->lora_modules.values[i], err) < 0) {
             return -1;
         }
     }

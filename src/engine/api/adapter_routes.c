@@ -1,4 +1,5 @@
-/* POST /v1/load_lora_adapter and /v1/unload_lora_adapter, as vLLM 0.32 answers them. */
+/* POST /v1/load_lora_adapter and /v1/unload_lora_adapter, and what Amazon SageMaker calls them: POST /adapters and DELETE
+ * /adapters/NAME. As vLLM 0.32 answers them. */
 #include "engine/api/api_internal.h"
 
 #include <string.h>
@@ -22,10 +23,29 @@ static const struct field_spec unload_fields[] = {
     {NULL, FIELD_ANY, 0, false},
 };
 
+static const struct field_spec register_fields[] = {
+    {"name", FIELD_STRING, offsetof(struct adapter_request, name), true},
+    {"src", FIELD_STRING, offsetof(struct adapter_request, path), true},
+    {NULL, FIELD_ANY, 0, false},
+};
+
+/* A way to ask for a load or an unload. */
+struct wording {
+    bool is_unload;
+    const struct field_spec *fields; /* NULL: the path names the adapter */
+    const char *before;              /* the name in the answer that it is done */
+    const char *after;
+};
+
+static const struct wording load_wording = {false, load_fields, "Success: LoRA adapter '", "' added successfully."};
+static const struct wording unload_wording = {true, unload_fields, "Success: LoRA adapter '", "' removed successfully."};
+static const struct wording register_wording = {false, register_fields, "Adapter ", " registered"};
+static const struct wording unregister_wording = {true, NULL, "Adapter ", " unregistered"};
+
 /* A request that waits for the adapter thread. */
 struct pending {
     struct http_request *http; /* NULL once the client has gone: the work is done all the same */
-    bool is_unload;
+    const struct wording *wording;
     char *name;
     char *path;
 };
@@ -47,13 +67,12 @@ static void on_client_gone(void *arg) {
 
 static void reply_result(struct pending *pending, const struct error *err) {
     if (err == NULL) {
-        cleanup_free char *text =
-            xasprintf("Success: LoRA adapter '%s' %s successfully.", pending->name, pending->is_unload ? "removed" : "added");
+        cleanup_free char *text = xasprintf("%s%s%s", pending->wording->before, pending->name, pending->wording->after);
         http_reply(pending->http, 200, NULL, text, strlen(text));
         return;
     }
     struct api_error error = {0};
-    if (pending->is_unload) {
+    if (pending->wording->is_unload) {
         (void)api_error_from_unload(&error, err, pending->name);
     } else {
         (void)api_error_from_load(&error, err, pending->name, pending->path);
@@ -70,14 +89,15 @@ static void on_done(void *arg, const struct error *err) {
     pending_free(pending);
 }
 
-static void submit(struct api *api, struct http_request *http, const struct adapter_request *request, bool is_unload) {
+static void submit(struct api *api, struct http_request *http, const struct adapter_request *request,
+                   const struct wording *wording) {
     struct pending *pending = xcalloc(1, sizeof(*pending));
     pending->http = http;
-    pending->is_unload = is_unload;
+    pending->wording = wording;
     pending->name = xstrdup(request->name);
     pending->path = request->path != NULL ? xstrdup(request->path) : NULL;
     struct adapter_job job = {
-        .is_unload = is_unload,
+        .is_unload = wording->is_unload,
         .in_place = request->in_place,
         .name = pending->name,
         .path = pending->path,
@@ -90,15 +110,6 @@ static void submit(struct api *api, struct http_request *http, const struct adap
         return;
     }
     http_request_on_gone(http, on_client_gone, pending);
-}
-
-static int read_request(const json_t *document, const struct field_spec *table, struct adapter_request *request,
-                        struct api_error *error) {
-    struct schema_errors errors = {0};
-    fields_read(document, table, request, &errors);
-    int result = schema_errors_finish(&errors, error);
-    schema_errors_release(&errors);
-    return result;
 }
 
 static int check_load(const struct api *api, const struct adapter_request *request, struct api_error *error) {
@@ -117,38 +128,63 @@ static int check_load(const struct api *api, const struct adapter_request *reque
     return 0;
 }
 
-void api_load_adapter(struct api *api, struct http_request *http) {
-    cleanup_json json_t *document = api_take_document(api, http);
-    if (document == NULL) {
-        return;
+static int check_unload(const struct adapter_request *request, struct api_error *error) {
+    return *request->name != '\0'
+               ? 0
+               : api_error_set(error, 400, "InvalidUserInput", NULL, "'lora_name' needs to be provided to unload a LoRA adapter.");
+}
+
+static int read_request(const struct api *api, const json_t *document, const struct wording *wording,
+                        struct adapter_request *request, struct api_error *error) {
+    struct schema_errors errors = {0};
+    if (wording->fields != NULL) {
+        fields_read(document, wording->fields, request, &errors);
     }
+    int result = schema_errors_finish(&errors, error);
+    schema_errors_release(&errors);
+    if (result < 0) {
+        return -1;
+    }
+    return wording->is_unload ? check_unload(request, error) : check_load(api, request, error);
+}
+
+/* `document` is NULL where the path names the adapter. */
+static void start(struct api *api, struct http_request *http, const json_t *document, const struct wording *wording) {
+    static const char folder[] = "/adapters/";
     struct adapter_request request = {0};
     struct api_error error = {0};
-    if (read_request(document, load_fields, &request, &error) < 0 || check_load(api, &request, &error) < 0) {
-        api_reply_error(http, &error);
-        api_error_release(&error);
-        return;
+    if (document == NULL) {
+        request.name = http_request_head(http)->path + sizeof(folder) - 1;
     }
-    submit(api, http, &request, false);
+    if (read_request(api, document, wording, &request, &error) < 0) {
+        api_reply_error(http, &error);
+    } else {
+        submit(api, http, &request, wording);
+    }
+    api_error_release(&error);
+}
+
+static void start_with_body(struct api *api, struct http_request *http, const struct wording *wording) {
+    cleanup_json json_t *document = api_take_document(api, http);
+    if (document != NULL) {
+        start(api, http, document, wording);
+    }
+}
+
+void api_load_adapter(struct api *api, struct http_request *http) {
+    start_with_body(api, http, &load_wording);
 }
 
 void api_unload_adapter(struct api *api, struct http_request *http) {
-    cleanup_json json_t *document = api_take_document(api, http);
-    if (document == NULL) {
-        return;
-    }
-    struct adapter_request request = {0};
-    struct api_error error = {0};
-    int result = read_request(document, unload_fields, &request, &error);
-    if (result == 0 && *request.name == '\0') {
-        result = api_error_set(&error, 400, "InvalidUserInput", NULL, "'lora_name' needs to be provided to unload a LoRA adapter.");
-    }
-    if (result < 0) {
-        api_reply_error(http, &error);
-        api_error_release(&error);
-        return;
-    }
-    submit(api, http, &request, true);
+    start_with_body(api, http, &unload_wording);
+}
+
+void api_register_adapter(struct api *api, struct http_request *http) {
+    start_with_body(api, http, &register_wording);
+}
+
+void api_unregister_adapter(struct api *api, struct http_request *http) {
+    start(api, http, NULL, &unregister_wording);
 }
 
 void api_free_adapter_thread(struct api *api) {

@@ -108,7 +108,7 @@ static void get_metrics(struct api *api, struct http_request *http) {
 
 static const struct route {
     const char *method;
-    const char *path;
+    const char *path; /* with a slash at its end: of everything below it */
     void (*handle)(struct api *api, struct http_request *http);
     bool is_lora; /* exists only with runtime_lora */
 } routes[] = {
@@ -117,6 +117,8 @@ static const struct route {
     {"GET", "/v1/models", api_models, false},
     {"POST", "/v1/load_lora_adapter", api_load_adapter, true},
     {"POST", "/v1/unload_lora_adapter", api_unload_adapter, true},
+    {"POST", "/adapters", api_register_adapter, true},
+    {"DELETE", "/adapters/", api_unregister_adapter, true},
     {"GET", "/health", get_health, false},
     {"GET", "/ping", get_health, false},
     {"POST", "/ping", get_health, false},
@@ -127,10 +129,15 @@ static const struct route {
     {"POST", "/detokenize", api_detokenize, false},
 };
 
+static bool is_of_route(const struct route *route, const char *path) {
+    size_t len = strlen(route->path);
+    return route->path[len - 1] == '/' ? strncmp(path, route->path, len) == 0 && path[len] != '\0' : strcmp(path, route->path) == 0;
+}
+
 static const struct route *find_route(const struct api *api, const struct http_head *head, const char **ret_allow) {
     *ret_allow = NULL;
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
-        if (strcmp(routes[i].path, head->path) != 0 || (routes[i].is_lora && !api->options.runtime_lora)) {
+        if (!is_of_route(&routes[i], head->path) || (routes[i].is_lora && !api->options.runtime_lora)) {
             continue;
         }
         if (strcmp(routes[i].method, head->method) == 0) {
@@ -150,8 +157,19 @@ static bool same_hash(const struct hash *a, const struct hash *b) {
     return difference == 0;
 }
 
+/* vLLM leaves /adapters open to whoever has no key. */
+static bool needs_key(const struct http_head *head) {
+    static const char *const guarded[] = {"/v1", "/adapters"};
+    for (size_t i = 0; i < ARRAY_LEN(guarded); i++) {
+        if (strncmp(head->path, guarded[i], strlen(guarded[i])) == 0) {
+            return strcmp(head->method, "OPTIONS") != 0;
+        }
+    }
+    return false;
+}
+
 static bool is_allowed(const struct api *api, const struct http_head *head) {
-    if (api->options.api_key_count == 0 || strncmp(head->path, "/v1", 3) != 0 || strcmp(head->method, "OPTIONS") == 0) {
+    if (api->options.api_key_count == 0 || !needs_key(head)) {
         return true;
     }
     static const char scheme[] = "bearer ";
@@ -171,6 +189,7 @@ static bool is_allowed(const struct api *api, const struct http_head *head) {
 static void on_request(void *arg, struct http_request *http) {
     struct api *api = arg;
     const struct http_head *head = http_request_head(http);
+    http_reply_field(http, "Server", api->server_name);
     if (!is_allowed(api, head)) {
         reply_text(http, 401, "{\"error\":\"Unauthorized\"}");
         return;
@@ -193,6 +212,7 @@ struct api *api_new(const struct api_options *options) {
     struct api *api = xcalloc(1, sizeof(*api));
     api->options = *options;
     api->fingerprint = xasprintf("davit-%s", options->version);
+    api->server_name = xasprintf("davit/%s", options->version);
     api->key_hashes = xcalloc(options->api_key_count + 1, sizeof(*api->key_hashes));
     for (size_t i = 0; i < options->api_key_count; i++) {
         api->key_hashes[i] = hash_bytes(options->api_keys[i], strlen(options->api_keys[i]));
@@ -242,6 +262,7 @@ void api_free(struct api *api) {
     inbox_free(api->inbox);
     engine_metrics_free(api->metrics);
     free(api->key_hashes);
+    free(api->server_name);
     free(api->fingerprint);
     free(api);
 }

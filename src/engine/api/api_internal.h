@@ -22,6 +22,7 @@ struct api {
     struct engine_metrics *metrics;
     struct hash *key_hashes;
     char *fingerprint;
+    char *server_name;                   /* in every answer of a handler: by it a caller knows this engine from vLLM */
     struct generation *first_generation; /* of those alive, answered or not */
     int generations;
 };
@@ -42,6 +43,8 @@ void api_completions(struct api *api, struct http_request *http);
 void api_chat_completions(struct api *api, struct http_request *http);
 void api_load_adapter(struct api *api, struct http_request *http);
 void api_unload_adapter(struct api *api, struct http_request *http);
+void api_register_adapter(struct api *api, struct http_request *http);
+void api_unregister_adapter(struct api *api, struct http_request *http);
 void api_free_adapter_thread(struct api *api); /* and the requests that wait for it */
 void api_models(struct api *api, struct http_request *http);
 void api_tokenize(struct api *api, struct http_request *http);
