@@ -54,3 +54,15 @@ int base64_decode(const char *text, struct buffer *out, struct error *err) {
     }
     return 0;
 }
+
+void base64_encode(const void *bytes, size_t len, struct buffer *out) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const unsigned char *at = bytes;
+    for (; len > 0; at += 3, len -= len < 3 ? len : 3) {
+        unsigned bits = (unsigned)at[0] << 16 | (len > 1 ? (unsigned)at[1] << 8 : 0) | (len > 2 ? at[2] : 0);
+        buffer_append_char(out, digits[bits >> 18]);
+        buffer_append_char(out, digits[bits >> 12 & 63]);
+        buffer_append_char(out, len > 1 ? digits[bits >> 6 & 63] : '=');
+        buffer_append_char(out, len > 2 ? digits[bits & 63] : '=');
+    }
+}

@@ -7,5 +7,6 @@
 
 /* Appends the decoded bytes; white space is skipped. ERROR_INVALID without the offending text: it may be a secret. */
 int base64_decode(const char *text, struct buffer *out, struct error *err) DAVIT_MUST_USE;
+void base64_encode(const void *bytes, size_t len, struct buffer *out); /* appends, padded */
 
 #endif

@@ -1,55 +1,67 @@
+/* Calls and streams are both an exchange: a request that is sent as often as it takes. It waits for credentials and, if it is a
+ * call, for its turn; it is sent once more with other credentials after a 401, and again when Retry-After says so, as client-go
+ * does. */
 #include "kube/client.h"
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/log.h"
-#include "io/http.h"
+#include "kube/credentials.h"
+#include "kube/status.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/queue.h>
 
-#define TOKEN_BYTES_MAX (64 * 1024)
-#define TOKEN_REREAD_MS 60000
 #define CALL_TIMEOUT_MS 30000
+#define RESENDS_MAX 10 /* on Retry-After */
+
+struct exchange {
+    TAILQ_ENTRY(exchange) link;
+    struct kube_client *client;
+    struct transfer *transfer; /* NULL while it waits */
+    struct timer rest;         /* set: the API said when to come back */
+    bool is_call;              /* takes part in calls_max; else a stream */
+    bool is_guarded;
+    bool has_new_credentials; /* a 401 was answered with others */
+    int resends;
+    int64_t deadline_ms; /* of a call, from its first sending; 0 = not sent yet */
+    int64_t timeout_ms;
+    uint64_t generation; /* of the credentials presented */
+    unsigned round;      /* of waiting for credentials, see fail_waiting */
+    const char *method;
+    const char *content_type; /* of the body */
+    char *url;
+    char *what; /* "get pods default/x" */
+    char *body; /* NULL = none */
+    int (*on_data)(void *arg, const char *bytes, size_t len);
+    /* Unlinked already; frees the exchange. */
+    void (*on_end)(struct exchange *exchange, const struct transfer_response *response, struct error *err);
+};
+
+TAILQ_HEAD(exchange_list, exchange);
 
 struct kube_client {
     struct loop *loop;
     struct transfers *transfers;
     const struct kube_config *config;
+    struct credentials *credentials;
     char *user_agent;
     int calls_max;
     bool (*may_write)(void *arg); /* NULL = always */
     void *may_write_arg;
-    int running;
-    struct kube_call *first; /* every call, running ones and waiting ones, in order of starting */
-    struct kube_call *last;
-    struct kube_stream *streams;
-    char *file_token; /* of config->token_file */
-    int64_t token_read_ms;
+    int running;                    /* calls that are out */
+    struct exchange_list exchanges; /* all, in order of starting */
+    unsigned round;
 };
 
 struct kube_call {
-    struct kube_client *client;
-    struct kube_call *previous;
-    struct kube_call *next;
-    struct transfer *transfer; /* NULL while it waits */
-    const char *method;
-    const char *content_type;
-    char *url;
-    char *what; /* "get pods default/x" */
-    char *body; /* NULL = none */
-    int64_t timeout_ms;
-    bool is_guarded;
+    struct exchange exchange;
     void (*on_done)(void *arg, json_t *object, const struct error *err);
     void *arg;
 };
 
 struct kube_stream {
-    struct kube_client *client;
-    struct kube_stream *previous;
-    struct kube_stream *next;
-    struct transfer *transfer;
-    char *what;
+    struct exchange exchange;
     int (*on_data)(void *arg, const char *bytes, size_t len);
     void (*on_done)(void *arg, const struct error *err);
     void *arg;
@@ -71,64 +83,20 @@ static const struct verb {
     [KUBE_DELETE] = {"delete", "DELETE", "application/json"},
 };
 
-struct kube_client *kube_client_new(struct loop *loop, struct transfers *transfers, const struct kube_config *config,
-                                    const char *user_agent, int calls_max) {
-    struct kube_client *client = xcalloc(1, sizeof(*client));
-    client->loop = loop;
-    client->transfers = transfers;
-    client->config = config;
-    client->user_agent = xstrdup(user_agent);
-    client->calls_max = calls_max;
-    return client;
-}
-
-void kube_client_guard_writes(struct kube_client *client, bool (*may_send)(void *arg), void *arg) {
-    client->may_write = may_send;
-    client->may_write_arg = arg;
-}
-
-struct loop *kube_client_loop(struct kube_client *client) {
-    return client->loop;
-}
-
-/* ---- credentials ---- */
-
-/* A file that cannot be read keeps the token that was read before: rotation replaces the file, and for a moment it may be missing.
- */
-static const char *current_token(struct kube_client *client) {
-    const struct kube_config *config = client->config;
-    if (config->token_file == NULL) {
-        return config->token;
-    }
-    int64_t now_ms = clock_now_ms();
-    if (client->file_token != NULL && now_ms - client->token_read_ms < TOKEN_REREAD_MS) {
-        return client->file_token;
-    }
-    cleanup_buffer struct buffer text = BUFFER_INIT;
-    struct error err;
-    if (file_read(config->token_file, TOKEN_BYTES_MAX, &text, &err) < 0) {
-        log_debug("token file: %s", err.message);
-    } else {
-        free(client->file_token);
-        client->file_token = xstrndup(buffer_text(&text), strcspn(buffer_text(&text), " \r\n"));
-        client->token_read_ms = now_ms;
-    }
-    return client->file_token;
-}
+/* ---- sending ---- */
 
 struct header_lines {
     char *lines[6];
     size_t count;
 };
 
-static void header_lines_init(struct header_lines *headers, struct kube_client *client, const char *content_type) {
+static void header_lines_init(struct header_lines *headers, const struct exchange *exchange, const char *token) {
     *headers = (struct header_lines){0};
-    headers->lines[headers->count++] = xasprintf("User-Agent: %s", client->user_agent);
+    headers->lines[headers->count++] = xasprintf("User-Agent: %s", exchange->client->user_agent);
     headers->lines[headers->count++] = xstrdup("Accept: application/json");
-    if (content_type != NULL) {
-        headers->lines[headers->count++] = xasprintf("Content-Type: %s", content_type);
+    if (exchange->body != NULL) {
+        headers->lines[headers->count++] = xasprintf("Content-Type: %s", exchange->content_type);
     }
-    const char *token = current_token(client);
     if (token != NULL && token[0] != '\0') {
         headers->lines[headers->count++] = xasprintf("Authorization: Bearer %s", token);
     }
@@ -141,126 +109,184 @@ static void header_lines_release(struct header_lines *headers) {
     }
 }
 
-/* ---- errors ---- */
+static void on_transfer_done(void *arg, const struct transfer_response *response, const struct error *err);
 
-static const struct reason_code {
-    const char *reason; /* metav1.StatusReason */
-    enum error_code code;
-} reason_codes[] = {
-    {"NotFound", ERROR_NOT_FOUND},
-    {"AlreadyExists", ERROR_EXISTS},
-    {"Conflict", ERROR_CONFLICT},
-    {"Invalid", ERROR_INVALID},
-    {"BadRequest", ERROR_INVALID},
-    {"Unauthorized", ERROR_UNAUTHORIZED},
-    {"Forbidden", ERROR_DENIED},
-    {"TooManyRequests", ERROR_BUSY},
-    {"Timeout", ERROR_TIMEOUT},
-    {"ServerTimeout", ERROR_TIMEOUT},
-    {"ServiceUnavailable", ERROR_UNAVAILABLE},
-    {"UnsupportedMediaType", ERROR_UNSUPPORTED},
-    {"RequestEntityTooLarge", ERROR_LIMIT},
-};
+/* A stream's time starts anew with each sending, a call's does not. */
+static int64_t time_left_ms(struct exchange *exchange) {
+    if (!exchange->is_call) {
+        return exchange->timeout_ms;
+    }
+    int64_t now_ms = clock_now_ms();
+    if (exchange->deadline_ms == 0) {
+        exchange->deadline_ms = now_ms + exchange->timeout_ms;
+    }
+    return exchange->deadline_ms - now_ms > 1 ? exchange->deadline_ms - now_ms : 1;
+}
 
-/* What an answer with a status of 400 and more says. */
-static void error_from_answer(int http_status, const char *body, size_t len, const char *what, struct error *err) {
-    cleanup_json json_t *status = len > 0 ? json_parse(body, len, NULL) : NULL;
-    const char *reason = json_string_at(status, "reason", "");
-    enum error_code code = error_code_from_http_status(http_status);
-    for (size_t i = 0; i < ARRAY_LEN(reason_codes); i++) {
-        if (strcmp(reason_codes[i].reason, reason) == 0) {
-            code = reason_codes[i].code;
+static void send(struct exchange *exchange, const struct presented *presented) {
+    struct kube_client *client = exchange->client;
+    const struct kube_config *config = client->config;
+    struct header_lines headers;
+    header_lines_init(&headers, exchange, presented->token);
+    struct transfer_request request = {
+        .method = exchange->method,
+        .url = exchange->url,
+        .headers = (const char *const *)headers.lines,
+        .body = exchange->body,
+        .body_len = exchange->body != NULL ? strlen(exchange->body) : 0,
+        .ca_file = config->ca_file,
+        .ca_pem = config->ca_pem,
+        .client_cert_file = presented->client_cert_file,
+        .client_cert_pem = presented->client_cert_pem,
+        .client_key_file = presented->client_key_file,
+        .client_key_pem = presented->client_key_pem,
+        .tls_server_name = config->tls_server_name,
+        .is_unverified = config->is_unverified,
+        .proxy_url = config->proxy_url,
+        .timeout_ms = time_left_ms(exchange),
+        .may_send = exchange->is_guarded ? client->may_write : NULL,
+        .may_send_arg = client->may_write_arg,
+        .on_data = exchange->on_data,
+        .on_done = on_transfer_done,
+        .arg = exchange,
+    };
+    exchange->generation = presented->generation;
+    exchange->transfer = transfer_start(client->transfers, &request);
+    client->running += exchange->is_call;
+    header_lines_release(&headers);
+}
+
+static bool is_waiting(const struct exchange *exchange) {
+    return exchange->transfer == NULL && !timer_is_set(&exchange->rest);
+}
+
+static void start_waiting(struct kube_client *client) {
+    struct exchange *exchange = NULL;
+    struct presented presented;
+    bool is_known = false;
+    TAILQ_FOREACH(exchange, &client->exchanges, link) {
+        if (!is_waiting(exchange) || (exchange->is_call && client->running >= client->calls_max)) {
+            continue;
         }
+        if (!is_known && !credentials_peek(client->credentials, &presented)) {
+            return;
+        }
+        is_known = true;
+        send(exchange, &presented);
     }
-    const char *message = json_string_at(status, "message", NULL);
-    if (message != NULL && message[0] != '\0') {
-        error_set(err, code, "%s: %s", what, message);
+}
+
+static void on_rested(void *arg) {
+    start_waiting(((struct exchange *)arg)->client);
+}
+
+/* ---- the end ---- */
+
+static void leave(struct exchange *exchange) {
+    struct kube_client *client = exchange->client;
+    TAILQ_REMOVE(&client->exchanges, exchange, link);
+    client->running -= exchange->is_call && exchange->transfer != NULL;
+    timer_release(&exchange->rest);
+}
+
+static void exchange_release(struct exchange *exchange) {
+    free(exchange->url);
+    free(exchange->what);
+    if (exchange->body != NULL) {
+        explicit_bzero(exchange->body, strlen(exchange->body));
+    }
+    free(exchange->body);
+}
+
+/* Whether it is sent again, now or after a rest. */
+static bool goes_on(struct exchange *exchange, const struct transfer_response *response) {
+    if (response->status == 401 && !exchange->has_new_credentials) {
+        exchange->has_new_credentials = true;
+        return credentials_refused(exchange->client->credentials, exchange->generation);
+    }
+    bool is_asked_back = (response->status == 429 || response->status >= 500) && response->retry_after_ms > 0;
+    bool has_time = !exchange->is_call || clock_now_ms() + response->retry_after_ms < exchange->deadline_ms;
+    if (!is_asked_back || !has_time || exchange->resends >= RESENDS_MAX) {
+        return false;
+    }
+    exchange->resends++;
+    timer_set(&exchange->rest, response->retry_after_ms);
+    return true;
+}
+
+static void on_transfer_done(void *arg, const struct transfer_response *response, const struct error *transport_err) {
+    struct exchange *exchange = arg;
+    struct kube_client *client = exchange->client;
+    struct error err = {0};
+    exchange->transfer = NULL;
+    client->running -= exchange->is_call;
+    if (transport_err == NULL && goes_on(exchange, response)) {
+        start_waiting(client);
+        return;
+    }
+    if (transport_err != NULL) {
+        err = *transport_err;
+        (void)error_wrap(&err, "%s", exchange->what);
+    } else if (response->status >= 400) {
+        kube_status_error(response->status, response->body, response->body_len, exchange->what, &err);
+    } else if (response->status < 200 || response->status >= 300) {
+        error_set(&err, ERROR_UNAVAILABLE, "%s: unexpected HTTP status %d", exchange->what, response->status);
+    }
+    leave(exchange);
+    start_waiting(client);
+    exchange->on_end(exchange, response, &err);
+}
+
+/* There are no credentials: everybody who waits for them is told. Those who start again while they are told wait for the next try.
+ */
+static void fail_waiting(struct kube_client *client, const struct error *cause) {
+    client->round++;
+    struct exchange *exchange = TAILQ_FIRST(&client->exchanges);
+    while (exchange != NULL) {
+        if (!is_waiting(exchange) || exchange->round == client->round) {
+            exchange = TAILQ_NEXT(exchange, link);
+            continue;
+        }
+        struct error err = *cause;
+        (void)error_wrap(&err, "%s", exchange->what);
+        leave(exchange);
+        exchange->on_end(exchange, NULL, &err);
+        exchange = TAILQ_FIRST(&client->exchanges); /* it may have cancelled any other */
+    }
+}
+
+static void on_credentials(void *arg, const struct error *err) {
+    struct kube_client *client = arg;
+    if (err != NULL) {
+        log_warn("%s", err->message);
+        fail_waiting(client, err);
     } else {
-        error_set(err, code, "%s: HTTP %d %s", what, http_status, http_reason_phrase(http_status));
+        start_waiting(client);
     }
-    err->http_status = http_status;
+}
+
+static void exchange_start(struct kube_client *client, struct exchange *exchange) {
+    exchange->client = client;
+    exchange->round = client->round;
+    timer_init(&exchange->rest, client->loop, on_rested, exchange);
+    TAILQ_INSERT_TAIL(&client->exchanges, exchange, link);
+    start_waiting(client);
 }
 
 /* ---- calls ---- */
 
-static void call_unlink(struct kube_call *call) {
-    struct kube_client *client = call->client;
-    if (call->previous != NULL) {
-        call->previous->next = call->next;
-    } else {
-        client->first = call->next;
-    }
-    if (call->next != NULL) {
-        call->next->previous = call->previous;
-    } else {
-        client->last = call->previous;
-    }
-    client->running -= call->transfer != NULL;
-}
-
-static void call_free(struct kube_call *call) {
-    free(call->url);
-    free(call->what);
-    free(call->body);
-    free(call);
-}
-
-static void start_waiting(struct kube_client *client);
-
-static void on_call_done(void *arg, const struct transfer_response *response, const struct error *transport_err) {
-    struct kube_call *call = arg;
-    struct error err = {0};
-    json_t *object = NULL;
-    if (transport_err != NULL) {
-        err = *transport_err;
-        (void)error_wrap(&err, "%s", call->what);
-    } else if (response->status >= 400) {
-        error_from_answer(response->status, response->body, response->body_len, call->what, &err);
-    } else if (response->status < 200 || response->status >= 300) {
-        error_set(&err, ERROR_UNAVAILABLE, "%s: unexpected HTTP status %d", call->what, response->status);
-    } else {
-        object = json_parse(response->body, response->body_len, &err);
+static void on_call_end(struct exchange *exchange, const struct transfer_response *response, struct error *err) {
+    struct kube_call *call = (struct kube_call *)exchange;
+    cleanup_json json_t *object = NULL;
+    if (err->code == ERROR_NONE) {
+        object = json_parse(response->body, response->body_len, err);
         if (object == NULL) {
-            (void)error_wrap(&err, "%s: answer", call->what);
+            (void)error_wrap(err, "%s: answer", exchange->what);
         }
     }
-    call_unlink(call);
-    start_waiting(call->client);
-    call->on_done(call->arg, object, object == NULL ? &err : NULL);
-    json_decref(object);
-    call_free(call);
-}
-
-static void call_send(struct kube_call *call) {
-    struct kube_client *client = call->client;
-    struct header_lines headers;
-    header_lines_init(&headers, client, call->body != NULL ? call->content_type : NULL);
-    struct transfer_request request = {
-        .method = call->method,
-        .url = call->url,
-        .headers = (const char *const *)headers.lines,
-        .body = call->body,
-        .body_len = call->body != NULL ? strlen(call->body) : 0,
-        .ca_file = client->config->ca_file,
-        .client_cert_file = client->config->client_cert_file,
-        .client_key_file = client->config->client_key_file,
-        .timeout_ms = call->timeout_ms,
-        .may_send = call->is_guarded ? client->may_write : NULL,
-        .may_send_arg = client->may_write_arg,
-        .on_done = on_call_done,
-        .arg = call,
-    };
-    call->transfer = transfer_start(client->transfers, &request);
-    client->running++;
-    header_lines_release(&headers);
-}
-
-static void start_waiting(struct kube_client *client) {
-    for (struct kube_call *call = client->first; call != NULL && client->running < client->calls_max; call = call->next) {
-        if (call->transfer == NULL) {
-            call_send(call);
-        }
-    }
+    call->on_done(call->arg, object, object == NULL ? err : NULL);
+    exchange_release(exchange);
+    free(call);
 }
 
 static char *describe(const struct kube_request *request) {
@@ -284,25 +310,21 @@ struct kube_call *kube_start(struct kube_client *client, const struct kube_reque
     const struct verb *verb = &verbs[request->verb];
     cleanup_free char *path = kube_path(request->resource, request->namespace, request->name, request->subresource);
     struct kube_call *call = xcalloc(1, sizeof(*call));
-    call->client = client;
-    call->method = verb->method;
-    call->content_type = verb->content_type;
-    call->url = xasprintf("%s%s%s%s", client->config->server, path, request->query != NULL ? "?" : "",
-                          request->query != NULL ? request->query : "");
-    call->what = describe(request);
-    call->body = request->body != NULL ? json_text(request->body) : NULL;
-    call->timeout_ms = request->timeout_ms > 0 ? request->timeout_ms : CALL_TIMEOUT_MS;
-    call->is_guarded = !request->is_unguarded && request->verb != KUBE_GET && request->verb != KUBE_LIST;
     call->on_done = request->on_done;
     call->arg = request->arg;
-    call->previous = client->last;
-    if (client->last != NULL) {
-        client->last->next = call;
-    } else {
-        client->first = call;
-    }
-    client->last = call;
-    start_waiting(client);
+    call->exchange = (struct exchange){
+        .is_call = true,
+        .is_guarded = !request->is_unguarded && request->verb != KUBE_GET && request->verb != KUBE_LIST,
+        .timeout_ms = request->timeout_ms > 0 ? request->timeout_ms : CALL_TIMEOUT_MS,
+        .method = verb->method,
+        .content_type = verb->content_type,
+        .url = xasprintf("%s%s%s%s", client->config->server, path, request->query != NULL ? "?" : "",
+                         request->query != NULL ? request->query : ""),
+        .what = describe(request),
+        .body = request->body != NULL ? json_text(request->body) : NULL,
+        .on_end = on_call_end,
+    };
+    exchange_start(client, &call->exchange);
     return call;
 }
 
@@ -310,86 +332,48 @@ void kube_call_cancel(struct kube_call *call) {
     if (call == NULL) {
         return;
     }
-    struct kube_client *client = call->client;
-    call_unlink(call);
-    if (call->transfer != NULL) {
-        transfer_cancel(call->transfer);
-    }
-    call_free(call);
+    struct kube_client *client = call->exchange.client;
+    leave(&call->exchange);
+    transfer_cancel(call->exchange.transfer);
+    exchange_release(&call->exchange);
+    free(call);
     start_waiting(client);
 }
 
 /* ---- streams ---- */
 
-static void stream_unlink(struct kube_stream *stream) {
-    if (stream->previous != NULL) {
-        stream->previous->next = stream->next;
-    } else {
-        stream->client->streams = stream->next;
-    }
-    if (stream->next != NULL) {
-        stream->next->previous = stream->previous;
-    }
-}
-
-static void stream_free(struct kube_stream *stream) {
-    free(stream->what);
-    free(stream);
-}
-
 static int on_stream_data(void *arg, const char *bytes, size_t len) {
-    struct kube_stream *stream = arg;
+    struct kube_stream *stream = arg; /* its first member is the exchange */
     stream->is_in_data = true;
     int result = stream->on_data(stream->arg, bytes, len);
     stream->is_in_data = false;
     return stream->is_cancelled ? -1 : result;
 }
 
-static void on_stream_done(void *arg, const struct transfer_response *response, const struct error *transport_err) {
-    struct kube_stream *stream = arg;
-    struct error err = {0};
-    if (transport_err != NULL) {
-        err = *transport_err;
-        (void)error_wrap(&err, "%s", stream->what);
-    } else if (response->status >= 300) {
-        error_from_answer(response->status, response->body, response->body_len, stream->what, &err);
-    }
-    stream_unlink(stream);
+static void on_stream_end(struct exchange *exchange, const struct transfer_response *response, struct error *err) {
+    (void)response;
+    struct kube_stream *stream = (struct kube_stream *)exchange;
     if (!stream->is_cancelled) {
-        stream->on_done(stream->arg, err.code != ERROR_NONE ? &err : NULL);
+        stream->on_done(stream->arg, err->code != ERROR_NONE ? err : NULL);
     }
-    stream_free(stream);
+    exchange_release(exchange);
+    free(stream);
 }
 
 struct kube_stream *kube_stream_start(struct kube_client *client, const struct kube_stream_request *request) {
     struct kube_stream *stream = xcalloc(1, sizeof(*stream));
-    stream->client = client;
-    stream->what = xstrdup(request->what);
     stream->on_data = request->on_data;
     stream->on_done = request->on_done;
     stream->arg = request->arg;
-    stream->next = client->streams;
-    if (stream->next != NULL) {
-        stream->next->previous = stream;
-    }
-    client->streams = stream;
-    struct header_lines headers;
-    header_lines_init(&headers, client, NULL);
-    cleanup_free char *url = xasprintf("%s%s", client->config->server, request->path_and_query);
-    struct transfer_request transfer = {
-        .method = "GET",
-        .url = url,
-        .headers = (const char *const *)headers.lines,
-        .ca_file = client->config->ca_file,
-        .client_cert_file = client->config->client_cert_file,
-        .client_key_file = client->config->client_key_file,
+    stream->exchange = (struct exchange){
         .timeout_ms = request->timeout_ms,
+        .method = "GET",
+        .url = xasprintf("%s%s", client->config->server, request->path_and_query),
+        .what = xstrdup(request->what),
         .on_data = on_stream_data,
-        .on_done = on_stream_done,
-        .arg = stream,
+        .on_end = on_stream_end,
     };
-    stream->transfer = transfer_start(client->transfers, &transfer);
-    header_lines_release(&headers);
+    exchange_start(client, &stream->exchange);
     return stream;
 }
 
@@ -401,26 +385,48 @@ void kube_stream_cancel(struct kube_stream *stream) {
         stream->is_cancelled = true; /* curl may not be re-entered from its own callback */
         return;
     }
-    stream_unlink(stream);
-    transfer_cancel(stream->transfer);
-    stream_free(stream);
+    leave(&stream->exchange);
+    transfer_cancel(stream->exchange.transfer);
+    exchange_release(&stream->exchange);
+    free(stream);
+}
+
+/* ---- the client ---- */
+
+struct kube_client *kube_client_new(struct loop *loop, struct transfers *transfers, const struct kube_config *config,
+                                    const char *user_agent, int calls_max) {
+    struct kube_client *client = xcalloc(1, sizeof(*client));
+    client->loop = loop;
+    client->transfers = transfers;
+    client->config = config;
+    client->credentials = credentials_new(loop, config, on_credentials, client);
+    client->user_agent = xstrdup(user_agent);
+    client->calls_max = calls_max;
+    TAILQ_INIT(&client->exchanges);
+    return client;
+}
+
+void kube_client_guard_writes(struct kube_client *client, bool (*may_send)(void *arg), void *arg) {
+    client->may_write = may_send;
+    client->may_write_arg = arg;
+}
+
+struct loop *kube_client_loop(struct kube_client *client) {
+    return client->loop;
 }
 
 void kube_client_free(struct kube_client *client) {
     if (client == NULL) {
         return;
     }
-    client->calls_max = 0; /* cancelling starts nothing new */
-    while (client->first != NULL) {
-        kube_call_cancel(client->first);
+    struct exchange *exchange = NULL;
+    while ((exchange = TAILQ_FIRST(&client->exchanges)) != NULL) {
+        leave(exchange);
+        transfer_cancel(exchange->transfer);
+        exchange_release(exchange);
+        free(exchange); /* a call or a stream: the exchange is its first member */
     }
-    while (client->streams != NULL) {
-        kube_stream_cancel(client->streams);
-    }
-    if (client->file_token != NULL) {
-        explicit_bzero(client->file_token, strlen(client->file_token));
-        free(client->file_token);
-    }
+    credentials_free(client->credentials);
     free(client->user_agent);
     free(client);
 }

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "kube/base64.h"
+#include "kube/exec_config.h"
 #include "kube/yaml.h"
 
 #include <stdio.h>
@@ -27,8 +28,7 @@ static const json_t *named_entry(const json_t *root, const char *list, const cha
     return NULL;
 }
 
-/* A file name in a kubeconfig is relative to that file. */
-static char *resolve_path(const char *config_path, const char *path) {
+char *kube_config_resolve(const char *config_path, const char *path) {
     const char *slash = strrchr(config_path, '/');
     if (path[0] == '/' || slash == NULL) {
         return xstrdup(path);
@@ -36,28 +36,15 @@ static char *resolve_path(const char *config_path, const char *path) {
     return xasprintf("%.*s/%s", (int)(slash - config_path), config_path, path);
 }
 
-static int make_temporary_folder(struct kube_config *config, struct error *err) {
-    if (config->temporary_folder != NULL) {
-        return 0;
-    }
-    const char *parent = getenv("XDG_RUNTIME_DIR");
-    cleanup_free char *folder = xasprintf("%s/davit-kube-XXXXXX", parent != NULL && parent[0] == '/' ? parent : "/tmp");
-    if (mkdtemp(folder) == NULL) {
-        return error_set_errno(err, "%s", folder);
-    }
-    config->temporary_folder = take_pointer(folder);
-    return 0;
-}
-
-/* Fills *slot from member `name` (a path) or `<name>-data` (inline, which wins as in client-go). */
-static int read_file_or_data(struct kube_config *config, const char *config_path, const json_t *section, const char *name,
-                             char **slot, struct error *err) {
+/* Fills *file from member `name` (a path), or *pem from `<name>-data` (inline, which wins as in client-go). */
+static int read_file_or_data(const char *config_path, const json_t *section, const char *name, char **file, char **pem,
+                             struct error *err) {
     cleanup_free char *data_name = xasprintf("%s-data", name);
     const char *data = json_string_value(json_object_get(section, data_name));
     const char *path = json_string_value(json_object_get(section, name));
     if (data == NULL || data[0] == '\0') {
         if (path != NULL && path[0] != '\0') {
-            replace(slot, resolve_path(config_path, path));
+            replace(file, kube_config_resolve(config_path, path));
         }
         return 0;
     }
@@ -65,14 +52,10 @@ static int read_file_or_data(struct kube_config *config, const char *config_path
     if (base64_decode(data, &bytes, err) < 0) {
         return error_wrap(err, "%s: %s", config_path, data_name);
     }
-    if (make_temporary_folder(config, err) < 0) {
-        return -1;
+    if (strlen(buffer_text(&bytes)) != bytes.len || strstr(buffer_text(&bytes), "-----BEGIN") == NULL) {
+        return error_set(err, ERROR_INVALID, "%s: %s: PEM text was expected", config_path, data_name);
     }
-    cleanup_free char *file = path_join(config->temporary_folder, name);
-    if (file_replace(file, buffer_text(&bytes), bytes.len, 0600, err) < 0) {
-        return -1;
-    }
-    replace(slot, take_pointer(file));
+    replace(pem, buffer_take(&bytes));
     return 0;
 }
 
@@ -89,8 +72,12 @@ static int refuse_unsupported(const char *path, const json_t *section, const cha
     return 0;
 }
 
+static char *text_or_null(const json_t *section, const char *name) {
+    const char *text = json_string_value(json_object_get(section, name));
+    return text != NULL && text[0] != '\0' ? xstrdup(text) : NULL;
+}
+
 static int read_cluster(struct kube_config *config, const char *path, const json_t *cluster, struct error *err) {
-    static const char *const unsupported[] = {"insecure-skip-tls-verify", "proxy-url", "tls-server-name", NULL};
     const char *server = json_string_at(cluster, "server", "");
     if (strncmp(server, "https://", 8) != 0 && strncmp(server, "http://", 7) != 0) {
         return error_set(err, ERROR_INVALID, "%s: the cluster's \"server\" is missing or no http(s) URL", path);
@@ -100,19 +87,21 @@ static int read_cluster(struct kube_config *config, const char *path, const json
         len--;
     }
     replace(&config->server, xstrndup(server, len));
-    if (refuse_unsupported(path, cluster, unsupported, err) < 0) {
+    replace(&config->tls_server_name, text_or_null(cluster, "tls-server-name"));
+    replace(&config->proxy_url, text_or_null(cluster, "proxy-url"));
+    config->is_unverified = json_is_true(json_object_get(cluster, "insecure-skip-tls-verify"));
+    if (read_file_or_data(path, cluster, "certificate-authority", &config->ca_file, &config->ca_pem, err) < 0) {
         return -1;
     }
-    return read_file_or_data(config, path, cluster, "certificate-authority", &config->ca_file, err);
+    if (config->is_unverified && (config->ca_file != NULL || config->ca_pem != NULL)) {
+        return error_set(err, ERROR_INVALID,
+                         "%s: the cluster has both \"insecure-skip-tls-verify\" and a certificate authority; expected one of them",
+                         path);
+    }
+    return 0;
 }
 
-static int read_user(struct kube_config *config, const char *path, const json_t *user, struct error *err) {
-    static const char *const unsupported[] = {"exec", "auth-provider", "username", "password", "as", NULL};
-    if (refuse_unsupported(path, user, unsupported, err) < 0 ||
-        read_file_or_data(config, path, user, "client-certificate", &config->client_cert_file, err) < 0 ||
-        read_file_or_data(config, path, user, "client-key", &config->client_key_file, err) < 0) {
-        return -1;
-    }
+static int read_token(struct kube_config *config, const char *path, const json_t *user, struct error *err) {
     const char *token = json_string_at(user, "token", NULL);
     const char *token_file = json_string_at(user, "tokenFile", NULL);
     if (token != NULL && token[0] != '\0') {
@@ -122,9 +111,19 @@ static int read_user(struct kube_config *config, const char *path, const json_t 
         replace(&config->token, xstrdup(token));
     }
     if (token_file != NULL && token_file[0] != '\0') {
-        replace(&config->token_file, resolve_path(path, token_file));
+        replace(&config->token_file, kube_config_resolve(path, token_file));
     }
     return 0;
+}
+
+static int read_user(struct kube_config *config, const char *path, const json_t *user, struct error *err) {
+    static const char *const unsupported[] = {"auth-provider", "username", "password", "as", NULL};
+    if (refuse_unsupported(path, user, unsupported, err) < 0 ||
+        read_file_or_data(path, user, "client-certificate", &config->client_cert_file, &config->client_cert_pem, err) < 0 ||
+        read_file_or_data(path, user, "client-key", &config->client_key_file, &config->client_key_pem, err) < 0) {
+        return -1;
+    }
+    return read_token(config, path, user, err);
 }
 
 static int read_document(struct kube_config *config, const char *path, const json_t *root, struct error *err) {
@@ -151,7 +150,10 @@ static int read_document(struct kube_config *config, const char *path, const jso
     if (read_cluster(config, path, cluster, err) < 0) {
         return -1;
     }
-    return user != NULL ? read_user(config, path, user, err) : 0;
+    if (user == NULL) {
+        return 0;
+    }
+    return read_user(config, path, user, err) < 0 ? -1 : exec_config_read(path, user, cluster, config, err);
 }
 
 static int load_file(struct kube_config *config, const char *path, struct error *err) {
@@ -232,29 +234,26 @@ int kube_config_load(const char *path, struct kube_config *ret_config, struct er
     return 0;
 }
 
-static void remove_folder(const char *folder) {
-    static const char *const names[] = {"certificate-authority", "client-certificate", "client-key"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        cleanup_free char *file = path_join(folder, names[i]);
-        (void)unlink(file);
+static void free_secret(char *text) {
+    if (text != NULL) {
+        explicit_bzero(text, strlen(text));
+        free(text);
     }
-    (void)rmdir(folder);
 }
 
 void kube_config_release(struct kube_config *config) {
-    if (config->temporary_folder != NULL) {
-        remove_folder(config->temporary_folder);
-    }
     free(config->server);
     free(config->namespace);
     free(config->ca_file);
+    free(config->ca_pem);
     free(config->client_cert_file);
+    free(config->client_cert_pem);
     free(config->client_key_file);
-    if (config->token != NULL) {
-        explicit_bzero(config->token, strlen(config->token));
-    }
-    free(config->token);
+    free_secret(config->client_key_pem);
+    free(config->tls_server_name);
+    free(config->proxy_url);
+    free_secret(config->token);
     free(config->token_file);
-    free(config->temporary_folder);
+    exec_config_free(config->exec);
     *config = (struct kube_config){0};
 }

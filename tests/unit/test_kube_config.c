@@ -9,7 +9,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -40,28 +39,55 @@ static int load(const char *text, struct kube_config *config, struct error *err)
     "apiVersion: v1\nkind: Config\ncurrent-context: two\ncontexts:\n- name: one\n  context: {cluster: c, user: u}\n"               \
     "- name: two\n  context: {cluster: c, user: u, namespace: apps}\n"
 
-static void test_token_and_inline_ca(void **state) {
+/* base64 of "-----BEGIN X-----" */
+#define PEM "LS0tLS1CRUdJTiBYLS0tLS0="
+
+static void test_token_and_inline_data(void **state) {
     (void)state;
     struct kube_config config;
     struct error err;
     assert_int_equal(
-        load(HEAD
-             "clusters:\n- name: c\n  cluster:\n    server: https://127.0.0.1:6443/\n    certificate-authority-data: SGVsbG8=\n"
-             "users:\n- name: u\n  user: {token: abc}\n",
+        load(HEAD "clusters:\n- name: c\n  cluster:\n    server: https://127.0.0.1:6443/\n    certificate-authority-data: " PEM "\n"
+                  "    tls-server-name: api.example\n    proxy-url: socks5://p:1\n"
+                  "users:\n- name: u\n  user: {token: abc, client-certificate-data: " PEM ", client-key-data: " PEM "}\n",
              &config, &err),
         0);
     assert_string_equal(config.server, "https://127.0.0.1:6443");
     assert_string_equal(config.namespace, "apps");
     assert_string_equal(config.token, "abc");
-    cleanup_buffer struct buffer ca = BUFFER_INIT;
-    assert_int_equal(file_read(config.ca_file, 100, &ca, &err), 0);
-    assert_string_equal(buffer_text(&ca), "Hello");
-    struct stat info;
-    assert_int_equal(stat(config.ca_file, &info), 0);
-    assert_int_equal(info.st_mode & 0777, 0600);
-    cleanup_free char *file = xstrdup(config.ca_file);
+    assert_string_equal(config.tls_server_name, "api.example");
+    assert_string_equal(config.proxy_url, "socks5://p:1");
+    /* What stands in the file stays in memory. */
+    assert_string_equal(config.ca_pem, "-----BEGIN X-----");
+    assert_string_equal(config.client_cert_pem, "-----BEGIN X-----");
+    assert_string_equal(config.client_key_pem, "-----BEGIN X-----");
+    assert_null(config.ca_file);
+    assert_null(config.client_key_file);
+    assert_false(config.is_unverified);
     kube_config_release(&config);
-    assert_int_equal(access(file, F_OK), -1);
+}
+
+static void test_exec_section(void **state) {
+    (void)state;
+    struct kube_config config;
+    struct error err;
+    assert_int_equal(
+        load(HEAD "clusters: [{name: c, cluster: {server: 'https://h', insecure-skip-tls-verify: true, extensions: [{name: "
+                  "client.authentication.k8s.io/exec, extension: {audience: me}}]}}]\n"
+                  "users: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: bin/get, args: [a, "
+                  "b c], env: [{name: N, value: v}], provideClusterInfo: true, interactiveMode: Never, installHint: see x}}}]\n",
+             &config, &err),
+        0);
+    cleanup_free char *command = path_join(folder, "bin/get"); /* relative to the kubeconfig, since it has a slash */
+    assert_string_equal(config.exec->command, command);
+    assert_string_equal(config.exec->arguments[1], "b c");
+    assert_null(config.exec->arguments[2]);
+    assert_string_equal(config.exec->environment[0], "N=v");
+    assert_string_equal(config.exec->install_hint, "see x");
+    assert_string_equal(json_string_at(config.exec->cluster, "server", ""), "https://h");
+    assert_string_equal(json_string_at(config.exec->cluster, "config.audience", ""), "me");
+    assert_true(config.is_unverified);
+    kube_config_release(&config);
 }
 
 static void test_relative_files(void **state) {
@@ -81,6 +107,9 @@ static void test_relative_files(void **state) {
     kube_config_release(&config);
 }
 
+#define CLUSTER "clusters: [{name: c, cluster: {server: 'https://h'}}]\n"
+#define USER(text) "users: [{name: u, user: {" text "}}]\n"
+
 static void test_what_is_wrong_is_named(void **state) {
     (void)state;
     static const struct {
@@ -96,13 +125,18 @@ static void test_what_is_wrong_is_named(void **state) {
         {HEAD "clusters: [{name: c, cluster: {server: 'http://h'}}]\n", ERROR_INVALID, "no user \"u\""},
         {HEAD "clusters: [{name: c, cluster: {server: h}}]\nusers: [{name: u, user: {}}]\n", ERROR_INVALID, "\"server\""},
         {HEAD
-         "clusters: [{name: c, cluster: {server: 'https://h', insecure-skip-tls-verify: true}}]\nusers: [{name: u, user: {}}]\n",
-         ERROR_UNSUPPORTED, "insecure-skip-tls-verify"},
-        {HEAD "clusters: [{name: c, cluster: {server: 'https://h'}}]\nusers: [{name: u, user: {exec: {command: aws}}}]\n",
-         ERROR_UNSUPPORTED, "\"exec\""},
-        {HEAD
-         "clusters: [{name: c, cluster: {server: 'https://h', certificate-authority-data: '!!'}}]\nusers: [{name: u, user: {}}]\n",
-         ERROR_INVALID, "certificate-authority-data"},
+         "clusters: [{name: c, cluster: {server: 'https://h', insecure-skip-tls-verify: true, certificate-authority: x}}]\n" USER(
+             ""),
+         ERROR_INVALID, "one of them"},
+        {HEAD CLUSTER USER("exec: {command: aws}"), ERROR_UNSUPPORTED, "found \"\""},
+        {HEAD CLUSTER USER("exec: {apiVersion: client.authentication.k8s.io/v1alpha1, command: a}"), ERROR_UNSUPPORTED, "v1alpha1"},
+        {HEAD CLUSTER USER("exec: {apiVersion: client.authentication.k8s.io/v1}"), ERROR_INVALID, "command"},
+        {HEAD CLUSTER USER("exec: {apiVersion: client.authentication.k8s.io/v1, command: a, interactiveMode: Always}"),
+         ERROR_UNSUPPORTED, "interactiveMode"},
+        {HEAD CLUSTER USER("username: a"), ERROR_UNSUPPORTED, "username"},
+        {HEAD "clusters: [{name: c, cluster: {server: 'https://h', certificate-authority-data: '!!'}}]\n" USER(""), ERROR_INVALID,
+         "certificate-authority-data"},
+        {HEAD CLUSTER USER("client-key-data: SGVsbG8="), ERROR_INVALID, "PEM text was expected"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct kube_config config;
@@ -167,11 +201,17 @@ static void test_base64(void **state) {
             assert_string_equal(buffer_text(&out), cases[i].bytes);
         }
     }
+    for (size_t i = 1; i < 4; i++) {
+        cleanup_buffer struct buffer out = BUFFER_INIT;
+        base64_encode(cases[i].bytes, strlen(cases[i].bytes), &out);
+        assert_string_equal(buffer_text(&out), cases[i].text);
+    }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_token_and_inline_ca),
+        cmocka_unit_test(test_token_and_inline_data),
+        cmocka_unit_test(test_exec_section),
         cmocka_unit_test(test_relative_files),
         cmocka_unit_test(test_what_is_wrong_is_named),
         cmocka_unit_test(test_yaml_types),
