@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PAGE_ITEMS 500
+#define PAGE_ITEMS 500          /* halved when a page is larger than a response may be */
+#define INITIAL_SILENCE_MS 5000 /* of a watch that is to begin with what there is: it will not */
+#define INITIAL_FAILURES_MAX 3
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 30000
 #define WATCH_SECONDS_MIN 300
@@ -37,7 +39,11 @@ struct watch_cache {
     struct kube_stream *stream;
     struct timer timer;
     enum next_step next_step;
-    struct map incoming; /* "namespace/name" -> json_t, of the pages read so far */
+    int page_items;
+    bool must_page;       /* this API does not begin watches with what there is */
+    bool is_initial;      /* the stream does that now */
+    int initial_failures; /* in a row */
+    struct map incoming;  /* "namespace/name" -> json_t, of the pages read so far */
     struct watch_stream decoder;
     int64_t watch_started_ms;
     int64_t backoff_ms;
@@ -47,8 +53,8 @@ struct watch_cache {
     bool is_freed;
 };
 
-static void start_list(struct watch_cache *cache, const char *continue_token);
-static void start_watch(struct watch_cache *cache);
+static void start_page(struct watch_cache *cache, const char *continue_token);
+static void start_watch(struct watch_cache *cache, bool is_initial);
 
 /* Revisions of one API server can be compared as numbers (KEP-5504 makes it official; every server that exists has done so). */
 static unsigned long long revision_number(const char *text) {
@@ -121,14 +127,38 @@ static json_t *keep(const struct watch_cache *cache, json_t *object) {
     return cache->options.reduce != NULL ? cache->options.reduce(object) : json_incref(object);
 }
 
+static void clear_incoming(struct watch_cache *cache) {
+    struct map_entry *entry = NULL;
+    for (size_t at = 0; (entry = map_next(&cache->incoming, &at)) != NULL;) {
+        json_decref(entry->value);
+    }
+    map_release(&cache->incoming);
+    cache->incoming = MAP_INIT;
+}
+
 /* ---- back-off ---- */
+
+static void start_list(struct watch_cache *cache) {
+    if (cache->must_page) {
+        start_page(cache, NULL);
+    } else {
+        start_watch(cache, true);
+    }
+}
 
 static void on_timer(void *arg) {
     struct watch_cache *cache = arg;
+    if (cache->stream != NULL) { /* silent too long: older servers ignore the parameter and never say that all is told */
+        log_debug("watch %s: no end of the initial events, listing instead", cache->options.resource->plural);
+        kube_stream_cancel(take_pointer(cache->stream));
+        cache->must_page = true;
+        clear_incoming(cache);
+        cache->next_step = NEXT_LIST;
+    }
     if (cache->next_step == NEXT_LIST) {
-        start_list(cache, NULL);
+        start_list(cache);
     } else {
-        start_watch(cache);
+        start_watch(cache, false);
     }
 }
 
@@ -141,15 +171,6 @@ static void back_off(struct watch_cache *cache, enum next_step next_step) {
 }
 
 /* ---- list ---- */
-
-static void clear_incoming(struct watch_cache *cache) {
-    struct map_entry *entry = NULL;
-    for (size_t at = 0; (entry = map_next(&cache->incoming, &at)) != NULL;) {
-        json_decref(entry->value);
-    }
-    map_release(&cache->incoming);
-    cache->incoming = MAP_INIT;
-}
 
 /* An own write that the list is too old to show. */
 static bool is_newer_than_list(const struct entry *entry, const char *list_revision) {
@@ -222,6 +243,9 @@ static void on_page(void *arg, json_t *list, const struct error *err) {
         /* 410: the continue token is too old, the list starts over. */
         log_debug("%s", err->message);
         clear_incoming(cache);
+        if (err->code == ERROR_LIMIT && cache->page_items > 1) {
+            cache->page_items /= 2;
+        }
         back_off(cache, NEXT_LIST);
         return;
     }
@@ -233,11 +257,11 @@ static void on_page(void *arg, json_t *list, const struct error *err) {
     }
     const char *continue_token = json_string_at(list, "metadata.continue", "");
     if (continue_token[0] != '\0') {
-        start_list(cache, continue_token);
+        start_page(cache, continue_token);
         return;
     }
     if (take_list(cache, kube_resource_version(list))) {
-        start_watch(cache);
+        start_watch(cache, false);
     }
 }
 
@@ -248,9 +272,9 @@ static void append_parameter(struct buffer *query, const char *name, const char 
     }
 }
 
-static void start_list(struct watch_cache *cache, const char *continue_token) {
+static void start_page(struct watch_cache *cache, const char *continue_token) {
     cleanup_buffer struct buffer query = BUFFER_INIT;
-    buffer_printf(&query, "limit=%d", PAGE_ITEMS);
+    buffer_printf(&query, "limit=%d", cache->page_items);
     append_parameter(&query, "labelSelector", cache->label_selector);
     append_parameter(&query, "fieldSelector", cache->field_selector);
     append_parameter(&query, "continue", continue_token);
@@ -295,6 +319,30 @@ static void take_present(struct watch_cache *cache, const char *key, json_t *obj
     announce_entry(cache, entry);
 }
 
+/* The stream tells what there is. The end of that is a bookmark that says so (Kubernetes API concepts, "Streaming lists"). */
+static void take_initial(struct watch_cache *cache, enum watch_event_type type, json_t *object) {
+    if (type == WATCH_EVENT_BOOKMARK) {
+        const json_t *annotations = json_at(object, "metadata.annotations");
+        const char *is_end = json_string_value(json_object_get(annotations, "k8s.io/initial-events-end"));
+        if (is_end != NULL && strcmp(is_end, "true") == 0) {
+            timer_clear(&cache->timer);
+            cache->is_initial = false;
+            cache->initial_failures = 0;
+            (void)take_list(cache, kube_resource_version(object));
+        }
+        return;
+    }
+    cleanup_free char *key = key_of(object);
+    if (type == WATCH_EVENT_DELETED) {
+        json_decref(map_remove(&cache->incoming, key));
+        return;
+    }
+    if (type == WATCH_EVENT_ADDED) {
+        timer_set(&cache->timer, INITIAL_SILENCE_MS);
+    }
+    json_decref(map_set(&cache->incoming, key, keep(cache, object)));
+}
+
 /* -1 ends the stream. */
 static int take_event(struct watch_cache *cache, enum watch_event_type type, json_t *object) {
     if (type == WATCH_EVENT_ERROR) {
@@ -304,6 +352,10 @@ static int take_event(struct watch_cache *cache, enum watch_event_type type, jso
             cache->backoff_ms = BACKOFF_FIRST_MS;
         }
         return -1;
+    }
+    if (cache->is_initial) {
+        take_initial(cache, type, object);
+        return 0;
     }
     set_revision(cache, kube_resource_version(object));
     if (type == WATCH_EVENT_BOOKMARK) {
@@ -349,6 +401,20 @@ static bool asks_for_list(const struct error *err) {
     return status >= 400 && status < 500 && status != 401 && status != 403 && status != 408 && status != 429;
 }
 
+/* The stream ended before it had told what there is. */
+static void end_initial(struct watch_cache *cache, const struct error *err) {
+    bool is_refused = asks_for_list(err);
+    timer_clear(&cache->timer);
+    clear_incoming(cache);
+    cache->is_initial = false;
+    cache->must_page = is_refused || ++cache->initial_failures >= INITIAL_FAILURES_MAX;
+    if (is_refused) {
+        start_page(cache, NULL);
+    } else {
+        back_off(cache, NEXT_LIST);
+    }
+}
+
 static void on_stream_done(void *arg, const struct error *err) {
     struct watch_cache *cache = arg;
     cache->stream = NULL;
@@ -359,21 +425,27 @@ static void on_stream_done(void *arg, const struct error *err) {
     if (err != NULL) {
         log_debug("%s", err->message);
     }
+    if (cache->is_initial) {
+        end_initial(cache, err);
+        return;
+    }
     if (cache->must_list || asks_for_list(err)) {
         back_off(cache, NEXT_LIST);
     } else if (err == NULL && was_stable) {
-        start_watch(cache);
+        start_watch(cache, false);
     } else {
         back_off(cache, NEXT_WATCH);
     }
 }
 
-static void start_watch(struct watch_cache *cache) {
+static void start_watch(struct watch_cache *cache, bool is_initial) {
     unsigned seconds = WATCH_SECONDS_MIN + arc4random_uniform(WATCH_SECONDS_SPREAD + 1);
     cleanup_free char *path = kube_path(cache->options.resource, cache->namespace, NULL, NULL);
     cleanup_buffer struct buffer query = BUFFER_INIT;
     buffer_printf(&query, "watch=true&allowWatchBookmarks=true&timeoutSeconds=%u", seconds);
-    append_parameter(&query, "resourceVersion", cache->resource_version);
+    append_parameter(&query, "sendInitialEvents", is_initial ? "true" : NULL);
+    append_parameter(&query, "resourceVersionMatch", is_initial ? "NotOlderThan" : NULL);
+    append_parameter(&query, "resourceVersion", is_initial ? NULL : cache->resource_version);
     append_parameter(&query, "labelSelector", cache->label_selector);
     append_parameter(&query, "fieldSelector", cache->field_selector);
     cleanup_free char *path_and_query = xasprintf("%s?%s", path, query.data);
@@ -381,6 +453,10 @@ static void start_watch(struct watch_cache *cache) {
     watch_stream_release(&cache->decoder);
     watch_stream_init(&cache->decoder);
     cache->must_list = false;
+    cache->is_initial = is_initial;
+    if (is_initial) {
+        timer_set(&cache->timer, INITIAL_SILENCE_MS);
+    }
     cache->watch_started_ms = loop_now_ms(kube_client_loop(cache->options.client));
     cache->stream = kube_stream_start(cache->options.client, &(struct kube_stream_request){
                                                                  .path_and_query = path_and_query,
@@ -398,17 +474,26 @@ static char *copy_or_null(const char *text) {
     return text != NULL ? xstrdup(text) : NULL;
 }
 
+static char *field_selector_of(const struct watch_cache_options *options) {
+    if (options->name == NULL) {
+        return copy_or_null(options->field_selector);
+    }
+    return xasprintf("metadata.name=%s%s%s", options->name, options->field_selector != NULL ? "," : "",
+                     options->field_selector != NULL ? options->field_selector : "");
+}
+
 struct watch_cache *watch_cache_new(const struct watch_cache_options *options) {
     struct watch_cache *cache = xcalloc(1, sizeof(*cache));
     cache->options = *options;
     cache->namespace = copy_or_null(options->namespace);
     cache->label_selector = copy_or_null(options->label_selector);
-    cache->field_selector = copy_or_null(options->field_selector);
+    cache->field_selector = field_selector_of(options);
     cache->api_version = kube_api_version(options->resource);
     cache->backoff_ms = BACKOFF_FIRST_MS;
+    cache->page_items = PAGE_ITEMS;
     watch_stream_init(&cache->decoder);
     timer_init(&cache->timer, kube_client_loop(options->client), on_timer, cache);
-    start_list(cache, NULL);
+    start_list(cache);
     return cache;
 }
 

@@ -1,6 +1,7 @@
-/* A list that keeps itself current: list, then watch, as client-go's informers do. Survives cut connections (resumes at the last
- * revision), 410 Gone (lists again and reports the differences) and API servers that are away (back-off with jitter up to 30 s).
- * Objects are immutable and reference counted: keep one with json_incref. */
+/* A list that keeps itself current, as client-go's informers do: one watch that begins with what there is (sendInitialEvents), or,
+ * where the API does not do that, a list in pages and then a watch. Survives cut connections (resumes at the last revision), 410
+ * Gone (lists again and reports the differences) and API servers that are away (back-off with jitter up to 30 s). Objects are
+ * immutable and reference counted: keep one with json_incref. */
 #ifndef DAVIT_KUBE_WATCH_CACHE_H
 #define DAVIT_KUBE_WATCH_CACHE_H
 
@@ -19,6 +20,7 @@ struct watch_cache_options {
     /* What is kept of an object: a new one with the same name, namespace, uid and resourceVersion. NULL = all of it. The cache
      * gives and tells what was kept. */
     json_t *(*reduce)(const json_t *object);
+    const char *name; /* only the object of this name, as a Role with resourceNames allows it; NULL = all; copied */
     /* After the cache holds the new state. old_object is NULL for ADDED, new_object for DELETED (old_object then is the last
      * known). */
     void (*on_change)(void *arg, enum watch_change change, json_t *old_object, json_t *new_object);

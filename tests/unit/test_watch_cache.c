@@ -70,7 +70,11 @@ struct scripted {
     bool frees_on_change;
     const char *wanted;
     int watches_wanted;
-    int refuse_watches; /* with 410, so many times */
+    int refuse_watches;  /* with 410, so many times */
+    bool begins_watches; /* with what there is; else it says 422 to who asks for that */
+    int initial_count;   /* watches that asked for it */
+    int limit;           /* items that fit in a page; 0 = all do */
+    struct buffer limits;
 };
 
 static void on_watch_gone(void *arg) {
@@ -80,6 +84,22 @@ static void on_watch_gone(void *arg) {
 static void on_request(void *arg, struct http_request *request) {
     struct scripted *scripted = arg;
     const struct http_head *head = http_request_head(request);
+    bool is_initial = strstr(head->query, "sendInitialEvents=true") != NULL;
+    scripted->initial_count += is_initial;
+    if (is_initial && !scripted->begins_watches) {
+        fake_api_reply(request, 422, "{\"kind\":\"Status\",\"reason\":\"Invalid\",\"code\":422}");
+        return;
+    }
+    const char *limit = strstr(head->query, "limit=");
+    if (scripted->limit > 0 && limit != NULL && strtol(limit + 6, NULL, 10) > scripted->limit) {
+        size_t len = 65 << 20;
+        char *large = xmalloc(len);
+        memset(large, ' ', len);
+        buffer_printf(&scripted->limits, "%ld ", strtol(limit + 6, NULL, 10));
+        http_reply(request, 200, "application/json", large, len);
+        free(large);
+        return;
+    }
     if (strstr(head->query, "watch=true") == NULL) {
         const char *text = scripted->lists[scripted->list_count];
         scripted->list_count += scripted->list_count < 3 && scripted->lists[scripted->list_count + 1] != NULL;
@@ -145,8 +165,7 @@ static void wait_for_watch(struct scripted *scripted, int count) {
 #define LIST(rv, items) "{\"metadata\":{\"resourceVersion\":\"" rv "\"},\"items\":[" items "]}"
 #define EVENT(type, object) "{\"type\":\"" type "\",\"object\":" object "}\n"
 
-static void scripted_init(struct scripted *scripted, const char *first, const char *second, const char *third) {
-    *scripted = (struct scripted){.lists = {first, second, second != NULL ? third : NULL}};
+static void scripted_start(struct scripted *scripted) {
     fake_api_init(&scripted->api, on_request, scripted);
     scripted->cache = watch_cache_new(&(struct watch_cache_options){.client = scripted->api.client,
                                                                     .resource = &kube_pods,
@@ -156,10 +175,17 @@ static void scripted_init(struct scripted *scripted, const char *first, const ch
                                                                     .arg = scripted});
 }
 
+/* An API that lists; the answers to lists, in order. */
+static void scripted_init(struct scripted *scripted, const char *first, const char *second, const char *third) {
+    *scripted = (struct scripted){.lists = {first, second, second != NULL ? third : NULL}};
+    scripted_start(scripted);
+}
+
 static void scripted_release(struct scripted *scripted) {
     watch_cache_free(scripted->cache);
     fake_api_release(&scripted->api);
     buffer_release(&scripted->log);
+    buffer_release(&scripted->limits);
     free(scripted->watch_query);
 }
 
@@ -229,6 +255,92 @@ static void test_expired_continue_starts_over(void **state) {
     scripted_release(&scripted);
 }
 
+#define END(rv)                                                                                                                    \
+    EVENT("BOOKMARK", "{\"metadata\":{\"resourceVersion\":\"" rv "\",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}}}")
+
+static void test_watch_that_begins_with_what_there_is(void **state) {
+    (void)state;
+    struct scripted scripted = {.begins_watches = true, .lists = {"404"}};
+    scripted_start(&scripted);
+    wait_for_watch(&scripted, 1);
+    assert_non_null(strstr(scripted.watch_query, "sendInitialEvents=true&resourceVersionMatch=NotOlderThan"));
+    assert_null(strstr(scripted.watch_query, "resourceVersion="));
+    send(&scripted, EVENT("ADDED", POD("a", "3")) EVENT("ADDED", POD("b", "4")) EVENT("ADDED", POD("c", "5")));
+    send(&scripted, EVENT("DELETED", POD("c", "6")) EVENT("BOOKMARK", "{\"metadata\":{\"resourceVersion\":\"8\"}}"));
+    send(&scripted, END("9") EVENT("MODIFIED", POD("a", "11")));
+    wait_for_log(&scripted, "+a +b synced ~a ");
+    end_watch(&scripted, true);
+    wait_for_watch(&scripted, 2); /* goes on where it was */
+    assert_non_null(strstr(scripted.watch_query, "resourceVersion=11"));
+    assert_null(strstr(scripted.watch_query, "sendInitialEvents"));
+    /* gone: once more from the beginning, the differences are told */
+    send(&scripted, EVENT("ERROR", "{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\"}"));
+    wait_for_watch(&scripted, 3);
+    send(&scripted, EVENT("ADDED", POD("a", "11")) EVENT("ADDED", POD("e", "26")) END("30"));
+    wait_for_log(&scripted, "+a +b synced ~a -b +e ");
+    assert_int_equal(scripted.initial_count, 2);
+    assert_int_equal(scripted.synced, 1);
+    scripted_release(&scripted);
+}
+
+static void test_refused_beginnings_are_not_asked_for_again(void **state) {
+    (void)state;
+    struct scripted scripted;
+    scripted_init(&scripted, LIST("9", POD("a", "3")), LIST("30", POD("a", "3")), NULL);
+    wait_for_watch(&scripted, 1);
+    send(&scripted, EVENT("ERROR", "{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\"}"));
+    wait_for_watch(&scripted, 2);
+    assert_int_equal(scripted.initial_count, 1);
+    assert_int_equal(scripted.list_count, 1);
+    scripted_release(&scripted);
+}
+
+static void test_beginnings_that_break_off_or_never_end(void **state) {
+    (void)state;
+    struct scripted scripted = {.begins_watches = true, .lists = {LIST("9", POD("b", "4"))}};
+    scripted_start(&scripted);
+    for (int i = 1; i <= 3; i++) {
+        wait_for_watch(&scripted, i);
+        send(&scripted, EVENT("ADDED", POD("a", "3")));
+        end_watch(&scripted, i % 2 == 0);
+    }
+    wait_for_log(&scripted, "+b synced ");
+    assert_int_equal(scripted.initial_count, 3);
+    scripted_release(&scripted);
+    /* a server that does not know the parameter: it tells what there is and then what changes, without an end */
+    scripted = (struct scripted){.begins_watches = true, .lists = {LIST("9", POD("b", "4"))}};
+    scripted_start(&scripted);
+    wait_for_watch(&scripted, 1);
+    send(&scripted, EVENT("ADDED", POD("a", "3")));
+    wait_for_log(&scripted, "+b synced ");
+    assert_int_equal(scripted.initial_count, 1);
+    scripted_release(&scripted);
+}
+
+static void test_pages_that_are_too_large_are_halved(void **state) {
+    (void)state;
+    struct scripted scripted = {.limit = 200, .lists = {LIST("9", POD("a", "3"))}};
+    scripted_start(&scripted);
+    wait_for_log(&scripted, "+a synced ");
+    assert_string_equal(buffer_text(&scripted.limits), "500 250 ");
+    scripted_release(&scripted);
+}
+
+static void test_one_object_by_name(void **state) {
+    (void)state;
+    struct scripted scripted = {.begins_watches = true, .lists = {"404"}};
+    fake_api_init(&scripted.api, on_request, &scripted);
+    scripted.cache = watch_cache_new(&(struct watch_cache_options){.client = scripted.api.client,
+                                                                   .resource = &kube_secrets,
+                                                                   .namespace = "d",
+                                                                   .name = "key",
+                                                                   .on_change = on_change,
+                                                                   .arg = &scripted});
+    wait_for_watch(&scripted, 1);
+    assert_non_null(strstr(scripted.watch_query, "fieldSelector=metadata.name%3Dkey"));
+    scripted_release(&scripted);
+}
+
 static void test_own_writes(void **state) {
     (void)state;
     struct scripted scripted;
@@ -275,6 +387,11 @@ int main(void) {
         cmocka_unit_test(test_list_in_pages_then_watch),
         cmocka_unit_test(test_gone_lists_again_and_tells_differences),
         cmocka_unit_test(test_expired_continue_starts_over),
+        cmocka_unit_test(test_watch_that_begins_with_what_there_is),
+        cmocka_unit_test(test_refused_beginnings_are_not_asked_for_again),
+        cmocka_unit_test(test_beginnings_that_break_off_or_never_end),
+        cmocka_unit_test(test_pages_that_are_too_large_are_halved),
+        cmocka_unit_test(test_one_object_by_name),
         cmocka_unit_test(test_own_writes),
         cmocka_unit_test(test_may_be_freed_inside_of_on_change),
     };
