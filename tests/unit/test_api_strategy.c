@@ -1,7 +1,7 @@
 /* What the API makes of what clients send: metadata, defaulting, validation, generation, status, deletion. */
 #include "cluster/api/deletion.h"
+#include "cluster/api/kind_schema.h"
 #include "cluster/api/object.h"
-#include "cluster/api/schema.h"
 #include "cluster/api/status.h"
 #include "cluster/api/strategy.h"
 #include "cluster/api/validate.h"
@@ -185,7 +185,7 @@ static void test_unknown_fields_are_told_in_bounds(void **state) {
 
 /* Everything that a type names is a type. */
 static void check_type(const char *name, json_t *seen) {
-    const struct schema_type *type = schema_find(name);
+    const struct kind_schema *type = kind_schema_find(name);
     if (type == NULL) {
         fail_msg("no type \"%s\"", name);
     }

@@ -1,8 +1,8 @@
 #include "cluster/api/strategy.h"
 
 #include "adapter/model_adapter.h"
+#include "cluster/api/kind_schema.h"
 #include "cluster/api/object.h"
-#include "cluster/api/schema.h"
 #include "cluster/api/status.h"
 #include "cluster/api/validate.h"
 
@@ -87,9 +87,9 @@ static json_t *check_namespace(const struct strategy_input *input, json_t *objec
 
 /* Appends the paths of the unknown fields, at most UNKNOWN_FIELDS_MAX, and drops them all. Returns how many there were. */
 static size_t prune_unknown(const struct resource *resource, json_t *object, json_t *paths) {
-    const struct schema_type *type = schema_find(resource->kind);
+    const struct kind_schema *type = kind_schema_find(resource->kind);
     if (!resource->is_custom) {
-        return type != NULL ? schema_prune(type, object, paths, UNKNOWN_FIELDS_MAX) : 0;
+        return type != NULL ? kind_schema_prune(type, object, paths, UNKNOWN_FIELDS_MAX) : 0;
     }
     model_adapter_unknown_fields(object, paths);
     model_adapter_prune(object);

@@ -1,11 +1,11 @@
-#include "cluster/api/schema.h"
+#include "cluster/api/kind_schema.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* From the OpenAPI document of Kubernetes 1.37. In order of names. What a cluster's old volume plugins, certificates and webhooks
  * take is not looked into, nor is status. */
-static const struct schema_type types[] = {
+static const struct kind_schema types[] = {
     {"Affinity", "nodeAffinity:NodeAffinity podAffinity:PodAffinity podAntiAffinity:PodAffinity"},
     {"AppArmorProfile", "localhostProfile type"},
     {"CSIVolumeSource", "driver fsType nodePublishSecretRef:LocalObjectReference readOnly volumeAttributes"},
@@ -180,9 +180,9 @@ static const struct schema_type types[] = {
 };
 
 static int compare_names(const void *name, const void *type) {
-    return strcmp(name, ((const struct schema_type *)type)->name);
+    return strcmp(name, ((const struct kind_schema *)type)->name);
 }
 
-const struct schema_type *schema_find(const char *name) {
+const struct kind_schema *kind_schema_find(const char *name) {
     return bsearch(name, types, ARRAY_LEN(types), sizeof(types[0]), compare_names);
 }

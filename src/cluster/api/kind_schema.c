@@ -1,4 +1,4 @@
-#include "cluster/api/schema.h"
+#include "cluster/api/kind_schema.h"
 
 #include <string.h>
 
@@ -37,7 +37,7 @@ static void report(struct findings *findings, const struct place *place) {
 }
 
 /* Whether the type has the member; *ret_type: what is known of it, NULL for nothing. */
-static bool find_member(const struct schema_type *type, const char *member, const struct schema_type **ret_type) {
+static bool find_member(const struct kind_schema *type, const char *member, const struct kind_schema **ret_type) {
     size_t len = strlen(member);
     for (const char *at = type->fields; *at != '\0';) {
         size_t field_len = strcspn(at, " ");
@@ -47,7 +47,7 @@ static bool find_member(const struct schema_type *type, const char *member, cons
             if (name_len < field_len) {
                 (void)snprintf(name, sizeof(name), "%.*s", (int)(field_len - name_len - 1), at + name_len + 1);
             }
-            *ret_type = name[0] != '\0' ? schema_find(name) : NULL;
+            *ret_type = name[0] != '\0' ? kind_schema_find(name) : NULL;
             return true;
         }
         at += field_len;
@@ -56,7 +56,7 @@ static bool find_member(const struct schema_type *type, const char *member, cons
     return false;
 }
 
-static void prune(const struct schema_type *type, json_t *value, const struct place *parent, struct findings *findings) {
+static void prune(const struct kind_schema *type, json_t *value, const struct place *parent, struct findings *findings) {
     size_t i = 0;
     json_t *item = NULL;
     json_array_foreach(value, i, item) {
@@ -69,7 +69,7 @@ static void prune(const struct schema_type *type, json_t *value, const struct pl
     void *next = NULL;
     json_object_foreach_safe(value, next, member, item) {
         const struct place place = {.parent = parent, .member = member};
-        const struct schema_type *below = NULL;
+        const struct kind_schema *below = NULL;
         if (!find_member(type, member, &below)) {
             report(findings, &place);
             json_object_del(value, member);
@@ -79,7 +79,7 @@ static void prune(const struct schema_type *type, json_t *value, const struct pl
     }
 }
 
-size_t schema_prune(const struct schema_type *type, json_t *object, json_t *paths, size_t max) {
+size_t kind_schema_prune(const struct kind_schema *type, json_t *object, json_t *paths, size_t max) {
     struct findings findings = {.paths = paths, .max = max};
     prune(type, object, NULL, &findings);
     return findings.count;
