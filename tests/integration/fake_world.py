@@ -1,0 +1,119 @@
+"""A real API server and controller, and pods whose engines are fakes: objects that are patched as a kubelet would."""
+
+import itertools
+
+from roles import Api, ApiServer, Controller, Fakes
+from world import until
+
+BASE = "base"
+POLL_SECONDS = 0.3
+SLACK_SECONDS = 2  # a busy machine's, beside a time that is promised
+
+
+class FakeWorld:
+    """One API server and one controller; every test lives in a namespace of its own (Room)."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.api_server = ApiServer(folder)
+        self.controller = Controller(folder, self.api_server.kubeconfig, "--enable-runtime-sidecar", "--poll-period", POLL_SECONDS)
+        self.numbers = itertools.count(1)
+
+    def room(self, pods, **options):
+        return Room(self, f"room-{next(self.numbers)}", pods, **options)
+
+    def close(self):
+        try:
+            self.controller.check()
+        finally:
+            self.api_server.check()
+
+
+class Room:
+    def __init__(self, world, namespace, pods, sidecar=False, **options):
+        self.world, self.namespace = world, namespace
+        self.api = Api(world.api_server.kubeconfig, namespace)
+        self.api.create("namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+        self.fakes = Fakes(world.folder, pods, sidecar=sidecar, **options)
+        self.kind = options.get("kind", "vllm")
+        self.pods = {f"pod-{i}": address for i, address in enumerate(self.fakes.addresses)}
+        for name, address in self.pods.items():
+            self.add_pod(name, address, sidecar)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """Nothing of this test may concern the controller during the next one."""
+        for pod in self.api.list("pods")["items"]:
+            self.api.delete("pods", pod["metadata"]["name"])
+        for adapter in self.api.list("modeladapters")["items"]:
+            self.api.delete("modeladapters", adapter["metadata"]["name"])
+        until(lambda: not self.api.list("modeladapters")["items"], "the adapters are gone")
+        self.fakes.check()
+        assert self.world.controller.popen.poll() is None, self.world.controller.text()[-2000:]
+
+    # ---- pods ----
+
+    def add_pod(self, name, address, sidecar=False):
+        names = ["engine", *(["aibrix-runtime"] if sidecar else [])]
+        self.api.create("pods", {
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "labels": {"model.aibrix.ai/name": BASE, "model.aibrix.ai/engine": self.kind}},
+            "spec": {"containers": [{"name": container, "image": "none"} for container in names]}})
+        self.set_pod(name, address)
+
+    def set_pod(self, name, address, ready=True, restarts=0):
+        statuses = [{"name": "engine", "ready": ready, "restartCount": restarts, "image": "none", "imageID": "",
+                     "state": {"running": {"startedAt": f"2026-01-01T00:00:{restarts:02}Z"}}}]
+        self.api.patch("pods", name, {"status": {
+            "phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "containerStatuses": statuses,
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}]}}, "status")
+
+    # ---- adapters ----
+
+    def apply(self, name, path=None, **spec):
+        self.api.create("modeladapters", {
+            "apiVersion": "model.aibrix.ai/v1alpha1", "kind": "ModelAdapter", "metadata": {"name": name},
+            "spec": {"baseModel": BASE, "podSelector": {"matchLabels": {"model.aibrix.ai/name": BASE}},
+                     "artifactURL": path or f"/adapters/{name}", **spec}})
+
+    def condition(self, name, kind="Ready"):
+        """{} as long as there is none."""
+        return condition_of(self.api.get("modeladapters", name), kind)
+
+    def loads(self, name):
+        """Pod -> its row in the status."""
+        status = self.api.get("modeladapters", name).get("status") or {}
+        return {load["pod"]: load for load in status.get("loads") or []}
+
+    def wait(self, name, kind="Ready", status="True", timeout=20):
+        return until(lambda: (found := self.condition(name, kind)).get("status") == status and found, f"{name}: {kind} is {status}",
+                     timeout)
+
+    def published(self, name):
+        """Addresses that take requests."""
+        return published_in(self.api.get("endpointslices", name))
+
+    def events_of(self, name, reason):
+        events = self.api.list("events")["items"]
+        return [event for event in events if event["involvedObject"]["name"] == name and event["reason"] == reason]
+
+    def settle(self, polls=3):
+        """Waits until every engine that answers was polled some more times: nothing may have changed by then."""
+        before = self.polls()
+        until(lambda: all(count >= before[address] + polls for address, count in self.polls().items()), f"{polls} polls of every pod")
+
+    def polls(self):
+        engines = self.fakes.ask("GET", "engines")["engines"]
+        return {address: engine["requests"]["list"] for address, engine in engines.items()}
+
+
+def condition_of(adapter, kind="Ready"):
+    conditions = ((adapter or {}).get("status") or {}).get("conditions") or []
+    return next((condition for condition in conditions if condition["type"] == kind), {})
+
+
+def published_in(endpoint_slice):
+    endpoints = (endpoint_slice or {}).get("endpoints") or []
+    return {address for endpoint in endpoints if endpoint.get("conditions", {}).get("ready", True) for address in endpoint["addresses"]}

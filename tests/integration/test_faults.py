@@ -1,0 +1,321 @@
+"""Engines that hang, lie, forget, refuse or die: what the controller does about it, and what the object says meanwhile."""
+
+import http.client
+import json
+import time
+
+import pytest
+from fake_world import POLL_SECONDS, SLACK_SECONDS, FakeWorld, condition_of, published_in
+from world import SLOW, until
+
+SECONDS = SLACK_SECONDS * SLOW
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    world = FakeWorld(tmp_path_factory.mktemp("fakes"))
+    yield world
+    world.close()
+
+
+def ask(address, path, body):
+    connection = http.client.HTTPConnection(address, 8000, timeout=20)
+    connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    assert answer.status == 200, answer.read()
+    connection.close()
+
+
+def names_of(events):
+    return {event["name"] for event in events}
+
+
+# ---- engines that are slow or do not answer ----
+
+def test_a_hanging_pod_delays_nobody(world):
+    with world.room(3) as room:
+        hung, *well = room.pods.values()
+        room.fakes.hang(hung)
+        began = time.monotonic()
+        for i in range(5):
+            room.apply(f"a{i}")
+        for i in range(5):
+            room.wait(f"a{i}")
+            until(lambda i=i: room.published(f"a{i}") == set(well), f"a{i} is published on the pods that answer")
+        assert time.monotonic() - began < 3 + SECONDS
+        assert room.condition("a0", "FullyLoaded")["status"] == "False"
+        room.fakes.hang(hung, hang=False)
+        for i in range(5):
+            room.wait(f"a{i}", "FullyLoaded", timeout=40)
+        assert len(room.fakes.adapters(hung)) == 5
+
+
+def test_loads_run_in_parallel_over_pods_and_within_one(world):
+    with world.room(4, settings={"faults": {"load": {"delay_ms": 400}}}) as room:
+        began = time.monotonic()
+        for i in range(8):
+            room.apply(f"a{i}")
+        for i in range(8):
+            room.wait(f"a{i}", "FullyLoaded")
+        took = time.monotonic() - began
+        assert took < 8 * 4 * 0.4 / 4, "each pod's loads wait for nobody else's"
+        loads = room.fakes.events("load")
+        assert len(loads) == 32 and {load["status"] for load in loads} == {200}
+        assert 2 <= room.fakes.counts()["loads_running_most"] <= 4, "a few at a time on one pod"
+
+
+def test_a_pod_that_refuses_connections_is_named(world):
+    with world.room(2) as room:
+        dead, well = room.pods.values()
+        room.fakes.set(dead, dead=True)
+        room.apply("a")
+        room.wait("a")
+        assert room.published("a") == {well}
+        row = until(lambda: room.loads("a").get("pod-0"), "the status speaks of the pod")
+        assert row["state"] != "Loaded"
+        room.fakes.set(dead, dead=False)
+        room.wait("a", "FullyLoaded", timeout=40)
+
+
+# ---- engines that do not do what they say ----
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_an_engine_that_lists_and_does_not_answer_is_never_ready(world, status):
+    with world.room(1) as room:
+        room.fakes.fault(generate={"status": status})
+        room.apply("a")
+        until(lambda: room.fakes.events("generate", "a"), "the adapter is asked")
+        until(lambda: "pod-0" in room.condition("a").get("message", ""), "the condition names the pod")
+        room.settle()
+        assert room.condition("a")["status"] == "False" and str(status) in room.condition("a")["message"]
+        assert "a" in room.fakes.adapters(room.pods["pod-0"]), "it is listed all the while"
+        assert not room.published("a")
+        room.fakes.fault(generate=None)
+        room.wait("a", timeout=40)
+        assert room.published("a") == set(room.pods.values())
+
+
+def test_an_adapter_without_effect_is_said_to_have_none(world):
+    with world.room(1, settings={"no_effect": True}) as room:
+        room.apply("a")
+        room.wait("a", "NoEffect")
+        assert room.events_of("a", "NoEffect")
+    with world.room(1, settings={"no_logprobs": True}) as room:
+        room.apply("a")
+        room.wait("a")
+        assert room.condition("a", "NoEffect").get("status") != "True", "an engine without logprobs says nothing about it"
+
+
+def test_an_engine_that_forgets_is_seen_within_a_poll_and_repaired(world):
+    with world.room(2) as room:
+        forgetful, faithful = room.pods.values()
+        for name in ("a", "b"):
+            room.apply(name)
+        for name in ("a", "b"):
+            room.wait(name, "FullyLoaded")
+        room.fakes.fault(forgetful, load={"delay_ms": 1500})
+        with room.api.watch("modeladapters") as adapters, room.api.watch("endpointslices") as slices:
+            room.fakes.order("forget", [forgetful], names=["a"])
+            forgot = time.monotonic()
+            seen, *_ = adapters.first(lambda adapter: adapter["metadata"]["name"] == "a" and
+                                      condition_of(adapter, "FullyLoaded").get("status") == "False", "the status says so")
+            out, *_ = slices.first(lambda found: found["metadata"]["name"] == "a" and published_in(found) == {faithful},
+                                   "the endpoint is taken out")
+            back, *_ = adapters.first(lambda adapter: adapter["metadata"]["name"] == "a" and
+                                      condition_of(adapter, "FullyLoaded").get("status") == "True", "it is repaired", after=seen)
+        assert max(seen, out) - forgot < POLL_SECONDS + SECONDS
+        assert back - seen > 1.0, "false for as long as the load took"
+        assert names_of(room.fakes.events("load", address=forgetful)[2:]) == {"a"}, "b was not touched"
+
+
+def test_an_engine_that_forgets_everything_is_not_ready_meanwhile(world):
+    with world.room(1) as room:
+        address = room.pods["pod-0"]
+        room.apply("a")
+        room.wait("a")
+        room.fakes.fault(load={"delay_ms": 1500})
+        with room.api.watch("modeladapters") as adapters:
+            forgot = time.monotonic()
+            room.fakes.order("forget", [address])
+            seen, *_ = adapters.first(lambda adapter: condition_of(adapter).get("status") == "False", "Ready is False")
+            adapters.first(lambda adapter: condition_of(adapter).get("status") == "True", "Ready again", after=seen)
+        assert seen - forgot < POLL_SECONDS + SECONDS
+
+
+def test_a_restarted_engine_gets_its_adapters_and_is_asked_again(world):
+    with world.room(1) as room:
+        address = room.pods["pod-0"]
+        for name in ("a", "b"):
+            room.apply(name)
+        for name in ("a", "b"):
+            room.wait(name)
+        proofs = len(room.fakes.events("generate", "a"))
+        room.fakes.order("restart", [address])
+        room.set_pod("pod-0", address, ready=False, restarts=1)
+        room.wait("a", status="False")
+        assert not room.published("a")
+        ready_again = time.monotonic()
+        room.set_pod("pod-0", address, restarts=1)
+        for name in ("a", "b"):
+            room.wait(name)
+        assert time.monotonic() - ready_again < SECONDS, "its adapters are back in under 2 s"
+        assert len(room.fakes.events("generate", "a")) == proofs + 1
+
+
+# ---- engines that refuse ----
+
+def test_a_name_with_another_root_is_a_conflict_and_left_alone(world):
+    with world.room(1) as room:
+        address = room.pods["pod-0"]
+        ask(address, "/v1/load_lora_adapter", {"lora_name": "a", "lora_path": "/somebody/else"})
+        room.apply("a")
+        ready = until(lambda: "/somebody/else" in room.condition("a").get("message", "") and room.condition("a"), "the root is named")
+        assert ready["status"] == "False"
+        room.settle()
+        assert room.fakes.adapters(address) == {"a": "/somebody/else"} and not room.published("a")
+        assert not room.fakes.events("unload") and not room.fakes.events("generate")
+        ask(address, "/v1/unload_lora_adapter", {"lora_name": "a"})
+        room.wait("a")
+        assert room.fakes.adapters(address) == {"a": "/adapters/a"}
+
+
+def test_a_name_of_a_base_model_is_a_conflict(world):
+    with world.room(1) as room:
+        room.apply("base")
+        ready = until(lambda: "base model" in room.condition("base").get("message", "") and room.condition("base"), "the cause is named")
+        assert ready["status"] == "False"
+        room.settle()
+        assert not room.published("base") and not room.fakes.adapters(room.pods["pod-0"])
+
+
+def test_an_engine_that_is_full_is_busy_and_used_when_there_is_room(world):
+    with world.room(1, settings={"max_cpu_loras": 2}) as room:
+        for name in ("a", "b"):
+            room.apply(name)
+            room.wait(name)
+        room.apply("c")
+        ready = until(lambda: "limit" in room.condition("c").get("message", "") and room.condition("c"), "the limit is named")
+        assert ready["status"] == "False"
+        assert room.api.get("modeladapters", "c")["status"]["phase"] != "Failed", "full is not broken"
+        room.api.delete("modeladapters", "a")
+        room.wait("c", timeout=60)
+        assert set(room.fakes.adapters(room.pods["pod-0"])) == {"b", "c"}
+
+
+def test_a_missing_key_is_named_and_a_right_one_wakes_the_adapter(world):
+    with world.room(1, settings={"api_key": "right"}) as room:
+        room.apply("a", additionalConfig={"api-key": "wrong"})
+        ready = until(lambda: "nauthorized" in json.dumps(room.condition("a")) and room.condition("a"), "the refusal is named")
+        assert ready["status"] == "False" and "wrong" not in ready["message"]
+        room.api.patch("modeladapters", "a", {"spec": {"additionalConfig": {"api-key": "right"}}})
+        room.wait("a", timeout=15)
+
+
+def test_a_load_that_was_cut_is_found_in_the_list(world):
+    with world.room(1) as room:
+        room.fakes.fault(load={"close": True})
+        room.apply("a")
+        room.wait("a")
+        assert len(room.fakes.events("load", "a")) <= 2, "libcurl itself asks once more when a kept connection ends without a byte"
+
+
+@pytest.mark.parametrize("status", [400, 409, 422, 500])
+def test_what_an_engine_refuses_is_said_in_its_own_words(world, status):
+    with world.room(1) as room:
+        room.fakes.fault(load={"status": status, "message": "LoRA rank 64 is greater than max_lora_rank 16."})
+        room.apply("a")
+        until(lambda: "rank 64 is greater" in room.condition("a").get("message", ""), "the engine's words are in the condition")
+        assert room.condition("a")["status"] == "False"
+        loads = len(room.fakes.events("load"))
+        room.settle(5)
+        assert len(room.fakes.events("load")) == loads, "a permanent failure is not repeated at once"
+        room.fakes.fault(load=None)
+        room.api.patch("modeladapters", "a", {"spec": {"artifactURL": "/adapters/other"}})
+        room.wait("a")
+
+
+# ---- the end ----
+
+def test_the_endpoint_is_out_before_the_adapter_is_unloaded(world):
+    with world.room(2) as room:
+        room.apply("a")
+        room.wait("a", "FullyLoaded")
+        with room.api.watch("endpointslices") as slices:
+            room.api.delete("modeladapters", "a")
+            out, *_ = slices.first(lambda found: not published_in(found), "the endpoints are out")
+            unloads = until(lambda: len(found := room.fakes.events("unload", "a")) == 2 and found, "both pods unload it")
+        until(lambda: room.api.get("modeladapters", "a") is None, "the object is gone")
+        assert all(unload["began"] - out > 0.9 for unload in unloads), "at least a second for what still comes"
+        assert not any(room.fakes.adapters(address) for address in room.pods.values())
+
+
+def test_a_dead_pod_holds_a_deletion_up_for_a_bounded_time(world):
+    with world.room(2) as room:
+        dead, well = room.pods.values()
+        room.apply("a")
+        room.wait("a", "FullyLoaded")
+        room.fakes.set(dead, dead=True)
+        room.api.delete("modeladapters", "a")
+        until(lambda: room.fakes.events("unload", "a", well), "the other pod unloads it")
+        until(lambda: room.api.get("modeladapters", "a") is None, "the object is gone", 45)
+
+
+def test_a_deleted_pod_leaves_the_slice_at_once(world):
+    with world.room(2) as room:
+        gone, stays = room.pods.values()
+        room.apply("a")
+        room.wait("a", "FullyLoaded")
+        with room.api.watch("endpointslices") as slices:
+            deleted = time.monotonic()
+            room.api.delete("pods", "pod-0")
+            out, *_ = slices.first(lambda found: published_in(found) == {stays}, "its endpoint is out")
+        assert out - deleted < SECONDS
+
+
+# ---- other dialects ----
+
+def test_sglang_is_spoken(world):
+    with world.room(1, kind="sglang") as room:
+        room.apply("a")
+        room.wait("a")
+        assert room.condition("a", "NoEffect").get("status") != "True", "asked as base:adapter, not as the base"
+        room.fakes.fault(load={"status": 400, "message": "something that passes"})
+        room.apply("b")
+        until(lambda: len(room.fakes.events("load", "b")) >= 2, "a refusal with 400 is tried again")
+        room.fakes.fault(load=None)
+        room.wait("b", timeout=40)
+        room.api.delete("modeladapters", "a")
+        until(lambda: room.api.get("modeladapters", "a") is None, "the object is gone")
+        assert set(room.fakes.adapters(room.pods["pod-0"])) == {"b"}
+
+
+def test_the_reference_sidecar_is_spoken(world):
+    with world.room(1, sidecar=True) as room:
+        room.apply("a", path="huggingface://org/repo", additionalConfig={"api-key": "k"})
+        room.wait("a")
+        assert room.fakes.counts()["refused"]["load"] == 0, "it is sent no field that it does not know"
+        room.apply("b", path="file:///nowhere/b")
+        until(lambda: "scheme: file" in room.condition("b").get("message", ""), "the scheme is named")
+        assert room.condition("b")["status"] == "False"
+        room.api.delete("modeladapters", "a")
+        until(lambda: room.api.get("modeladapters", "a") is None, "the object is gone")
+        assert not room.fakes.adapters(room.pods["pod-0"])
+
+
+# ---- at rest ----
+
+def test_at_rest_nothing_is_written_and_nothing_but_lists_is_asked(world):
+    with world.room(3) as room:
+        for i in range(20):
+            room.apply(f"a{i}")
+        for i in range(20):
+            room.wait(f"a{i}", "FullyLoaded")
+        until(lambda: len(room.fakes.events("generate")) == 60, "every adapter is proved on every pod")
+        room.settle()
+        revision, counts, writes = room.api.revision(), room.fakes.counts(), world.controller.metrics()
+        room.settle(20)
+        assert room.api.revision() == revision
+        written = {name: value for name, value in world.controller.metrics().items() if name.startswith("davit_controller_writes_total")}
+        assert written == {name: writes[name] for name in written}
+        requests = room.fakes.counts()["requests"]
+        assert {call for call in requests if requests[call] != counts["requests"][call]} == {"list"}
