@@ -5,7 +5,10 @@
 #   make down       ends what the demo started
 #   make test       unit and integration tests
 #   make test-chaos kill -9 of every part in turn under eight streams; by hand, takes minutes
-#   make bench-engine tokens a second of the CPU engine, in-process; by hand
+#   make bench-engine
+#                   tokens a second of the CPU engine, in-process; by hand
+#   make bench-controller [REFERENCE=BINARY] [BENCH="life --adapters 100"]
+#                   the controller against fake engines: time, requests, CPU seconds, memory; by hand
 #   make lint       format, layers, documents, static analysis
 #   make ci         test + sanitizer runs + fuzz corpora + lint
 #   make install    to $(PREFIX), default /usr/local
@@ -16,7 +19,7 @@ BUILD := build/release
 SANITIZE := build/sanitize
 WERROR ?= --werror
 
-.PHONY: all build demo down test test-chaos bench-engine sanitize ci lint fuzz install clean
+.PHONY: all build demo down test test-chaos bench-engine bench-controller sanitize ci lint fuzz install clean
 
 all: build
 
@@ -49,6 +52,10 @@ bench-engine:
 	@$(MAKE) --no-print-directory build
 	@ninja -C $(BUILD) --quiet bench/bench_engine
 	@model=$$(scripts/fetch-model) && $(BUILD)/bench/bench_engine "$$model" samples/adapters/sql
+
+bench-controller:
+	@scripts/install-packages build test
+	@scripts/bench-controller $(if $(REFERENCE),--reference $(REFERENCE)) $(BENCH)
 
 sanitize:
 	@scripts/install-packages build test
