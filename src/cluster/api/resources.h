@@ -33,7 +33,8 @@ struct resource {
     bool has_log;    /* pods: log, exec, attach, portforward are named in errors */
     bool has_generation;
     bool keeps_status_on_create; /* nodes: the kubelet registers with its status */
-    bool is_custom;              /* what a CRD would make: no strategic merge, PUT wants a resourceVersion, field validation */
+    bool is_custom;              /* what a CRD would make: no strategic merge */
+    bool wants_revision;         /* PUT without a resourceVersion is refused */
     bool is_graceful;            /* pods: delete waits for the kubelet */
     enum name_rule name_rule;
     const struct column *columns;                                       /* ends with a row whose name is NULL */

@@ -57,6 +57,51 @@ static bool query_flag(const struct call *call, const char *name) {
     return text != NULL && (strcmp(text, "true") == 0 || strcmp(text, "1") == 0);
 }
 
+/* ---- which revision ---- */
+
+/* 504: the client knows more than this server, which has to catch up (or has lost its store). */
+static json_t *too_large(int64_t wanted, int64_t present) {
+    json_t *status =
+        status_error(504, "Timeout", "Too large resource version: %lld, current: %lld", (long long)wanted, (long long)present);
+    json_object_set_new(status, "details",
+                        json_pack("{s:[{s:s, s:s}], s:i}", "causes", "reason", "ResourceVersionTooLarge", "message",
+                                  "Too large resource version", "retryAfterSeconds", 1));
+    return status;
+}
+
+/* resourceVersionMatch and sendInitialEvents where they mean something, as kube-apiserver checks them (validation of ListOptions in
+ * k8s.io/apimachinery): a client that is refused falls back to list and watch, one that is misunderstood hangs. */
+static json_t *check_match(const struct call *call, bool is_watch, int64_t revision) {
+    cleanup_free char *match = call_query(call, "resourceVersionMatch");
+    cleanup_free char *initial = call_query(call, "sendInitialEvents");
+    cleanup_free char *token = call_query(call, "continue");
+    bool has_match = match != NULL && *match != '\0';
+    bool has_initial = initial != NULL && *initial != '\0';
+    bool is_not_older = has_match && strcmp(match, "NotOlderThan") == 0;
+    bool is_exact = has_match && strcmp(match, "Exact") == 0;
+    const char *field = "resourceVersionMatch";
+    const char *why = NULL;
+    if (is_watch && has_initial && !is_not_older) {
+        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+    } else if (is_watch && has_match && !has_initial) {
+        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+    } else if (!is_watch && has_initial) {
+        field = "sendInitialEvents";
+        why = "sendInitialEvents is forbidden for list";
+    } else if (!is_watch && has_match && token != NULL && *token != '\0') {
+        why = "resourceVersionMatch is forbidden when continue is provided";
+    } else if (!is_watch && is_exact && revision == 0) {
+        why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+    } else if (has_match && !is_exact && !is_not_older) {
+        return status_error(422, "Invalid",
+                            "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Unsupported value: "
+                            "\"%.64s\": supported values: \"Exact\", \"NotOlderThan\"",
+                            match);
+    }
+    return why == NULL ? NULL
+                       : status_error(422, "Invalid", "ListOptions.meta.k8s.io \"\" is invalid: %s: Forbidden: %s", field, why);
+}
+
 /* ---- watch ---- */
 
 static json_t *start_watch(struct call *call, struct selector *labels, struct field_selector *fields) {
@@ -67,11 +112,17 @@ static json_t *start_watch(struct call *call, struct selector *labels, struct fi
                                     .answer = call->answer,
                                     .sends_bookmarks = query_flag(call, "allowWatchBookmarks")};
     int64_t timeout_seconds = 0;
+    int64_t present = state_revision(call->api->state);
     cleanup_free char *initial = call_query(call, "sendInitialEvents");
     json_t *status = query_number(call, "resourceVersion", 0, &options.from_revision);
+    status = status != NULL ? status : check_match(call, true, options.from_revision);
     status = status != NULL ? status : query_number(call, "timeoutSeconds", 0, &timeout_seconds);
     if (status == NULL && timeout_seconds > WATCH_SECONDS_MAX) {
         timeout_seconds = WATCH_SECONDS_MAX;
+    }
+    bool wants_initial = query_flag(call, "sendInitialEvents");
+    if (status == NULL && wants_initial && options.from_revision > present) {
+        status = too_large(options.from_revision, present);
     }
     if (status != NULL) {
         selector_free(labels);
@@ -79,9 +130,9 @@ static json_t *start_watch(struct call *call, struct selector *labels, struct fi
         return status;
     }
     options.timeout_ms = timeout_seconds * 1000;
-    options.marks_initial_events = initial != NULL && strcmp(initial, "true") == 0;
-    bool refuses_initial = initial != NULL && strcmp(initial, "false") == 0;
-    options.sends_initial_events = options.marks_initial_events || (options.from_revision == 0 && !refuses_initial);
+    options.marks_initial_events = wants_initial && options.sends_bookmarks;
+    bool refuses_initial = initial != NULL && *initial != '\0' && !wants_initial;
+    options.sends_initial_events = wants_initial || (options.from_revision == 0 && !refuses_initial);
     struct watch_hub *hub = call->api->watches;
     cleanup_free char *namespace = call->target.namespace != NULL ? xstrdup(call->target.namespace) : NULL;
     options.namespace = namespace;
@@ -142,13 +193,10 @@ static json_t *read_list_request(struct call *call, struct list_request *list) {
     }
     cleanup_free char *match = call_query(call, "resourceVersionMatch");
     list->revision = match != NULL && strcmp(match, "Exact") == 0 && wanted > 0 ? wanted : present;
-    status = read_continue(call, list);
+    status = check_match(call, false, wanted);
+    status = status != NULL ? status : read_continue(call, list);
     if (status == NULL && (wanted > present || list->revision > present)) {
-        status =
-            status_error(504, "Timeout", "Too large resource version: %lld, current: %lld", (long long)wanted, (long long)present);
-        json_object_set_new(status, "details",
-                            json_pack("{s:[{s:s, s:s}], s:i}", "causes", "reason", "ResourceVersionTooLarge", "message",
-                                      "Too large resource version", "retryAfterSeconds", 1));
+        status = too_large(wanted, present);
     }
     return status;
 }

@@ -139,7 +139,7 @@ json_t *verb_update(struct call *call) {
     if (status != NULL) {
         return status;
     }
-    if (call->target.resource->is_custom && *object_revision_text(body) == '\0') {
+    if (call->target.resource->wants_revision && *object_revision_text(body) == '\0') {
         json_t *causes = json_array();
         cause_add(causes, "FieldValueInvalid", "metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update");
         return status_invalid(call->target.resource, call->target.name, causes);
