@@ -1,11 +1,12 @@
 """The gateway and the engines as the OpenAI SDK sees them. It never asks twice (max_retries=0)."""
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
-from world import BASE, ROOT, SQL_QUESTION, http, until
+from world import BASE, ROOT, SLOW, SQL_QUESTION, http, until
 
 QUESTIONS = [SQL_QUESTION, "What is the capital of France?"]
 
@@ -111,8 +112,40 @@ def test_errors_are_the_sdks_own(served):
             api.chat.completions.create(model=BASE, **{**ask, "messages": messages("word " * 3000)})
         with pytest.raises(openai.NotFoundError):
             api.images.generate(model=BASE, prompt="a cat")
+    with pytest.raises(openai.NotFoundError, match="/v1/images/generations: the engine of model .* does not serve it"):
+        gateway.images.generate(model=BASE, prompt="a cat")
+    with pytest.raises(openai.NotFoundError, match="/chat/completions: those of the API begin with /v1/"):
+        openai.OpenAI(base_url=served.gateway, api_key="none", max_retries=0).chat.completions.create(model=BASE, **ask)
+    with pytest.raises(openai.BadRequestError, match="'model' is a required property"):
+        gateway.chat.completions.create(model="", **ask)
     with pytest.raises(openai.NotFoundError, match="ghost"):
         gateway.models.retrieve("ghost")
+
+
+def test_an_adapter_of_the_same_name_elsewhere_takes_nothing(served):
+    """Names are global at the gateway: whoever comes later does not get one, though its namespace is the first in the alphabet."""
+    mine, other = list(served.artifacts)[:2]
+    before = served.text(mine, SQL_QUESTION)
+    names = {mine: "default/", BASE: "a base model"}
+    served.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "aaa"}}))
+    for name in names:
+        served.apply(json.dumps({
+            "apiVersion": "model.aibrix.ai/v1alpha1", "kind": "ModelAdapter", "metadata": {"name": name, "namespace": "aaa"},
+            "spec": {"baseModel": BASE, "podSelector": {"matchLabels": {"model.aibrix.ai/name": BASE}},
+                     "artifactURL": str(served.artifacts[other])},
+        }))
+    try:
+        for name, owner in names.items():
+            hidden = {"namespace": "aaa", "adapter": name}
+            until(lambda hidden=hidden: metric(served.gateway, "davit_gateway_hidden_adapters", **hidden) == 1, "it is told")
+            lines = [line for line in (served.dir / "logs/gateway.log").read_text().splitlines()
+                     if f"aaa/{name} cannot be asked for" in line and owner in line]
+            assert len(lines) == 1, lines
+        assert before[0] == 200 and served.text(mine, SQL_QUESTION) == before
+    finally:
+        served.kubectl("delete", "modeladapters", "--all", "-n", "aaa", f"--timeout={60 * SLOW}s")
+        served.kubectl("delete", "namespace", "aaa", f"--timeout={60 * SLOW}s")
+    until(lambda: metric(served.gateway, "davit_gateway_hidden_adapters") == 0, "nothing is hidden any more")
 
 
 @pytest.mark.real_model
