@@ -19,8 +19,8 @@ class Davit:
 
     def start(self, folder, kubeconfig, poll_seconds):
         self.port = free_port()
-        process = Process(Path(folder) / "controller.log", program(), "controller", "--kubeconfig", kubeconfig, "--poll-period", poll_seconds,
-                          "--metrics-bind-address", f"127.0.0.1:{self.port}", "--log-level", "warn")
+        process = Process(Path(folder) / "controller.log", program(), "controller", "--kubeconfig", kubeconfig,
+                          "--poll-period", poll_seconds, "--metrics-bind-address", f"127.0.0.1:{self.port}", "--log-level", "warn")
         until(lambda: metrics_at("127.0.0.1", self.port), "the controller answers")
         return process
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 from world import ROOT, SLOW, until
 
+IDLE_SECONDS = 20
 ALARM = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|\bFATAL\b|Assertion `|stack smashing")
 
 
@@ -60,6 +61,23 @@ class Process:
         status = self.stop()
         alarms = [line for line in self.text().splitlines() if ALARM.search(line)]
         assert status == 0 and not alarms, f"{self.log.name}: status {status}\n" + "\n".join(alarms)
+
+
+class Kept:
+    """A connection that is kept between requests, but not for so long that the other side may be closing it."""
+
+    def __init__(self, connection):
+        self.connection, self.used = connection, time.monotonic()
+
+    def ask(self, method, path, body=None, headers=None):
+        """(status, body)"""
+        if time.monotonic() - self.used > IDLE_SECONDS:
+            self.connection.close()  # the next request opens it again
+        self.connection.request(method, path, body, headers or {})
+        answer = self.connection.getresponse()
+        text = answer.read()
+        self.used = time.monotonic()
+        return answer.status, text
 
 
 def free_port_of(process):
@@ -122,14 +140,12 @@ class Fakes(Process):
             return self.said(r"ready control=(\S+):(\d+)")
         found = until(look, "the fake engines listen")
         if found != "taken":
-            self.control = http.client.HTTPConnection(found.group(1), int(found.group(2)), timeout=60)
+            self.control = Kept(http.client.HTTPConnection(found.group(1), int(found.group(2)), timeout=60))
         return found != "taken"
 
     def ask(self, method, path, body=None):
-        self.control.request(method, f"/_fake/{path}", json.dumps(body) if body is not None else None, {"Content-Type": "application/json"})
-        answer = self.control.getresponse()
-        text = answer.read()
-        assert answer.status == 200, f"{path}: {answer.status} {text.decode()}"
+        status, text = self.control.ask(method, f"/_fake/{path}", json.dumps(body) if body is not None else None)
+        assert status == 200, f"{path}: {status} {text.decode()}"
         return json.loads(text)
 
     def order(self, what, addresses=None, **members):
@@ -181,7 +197,7 @@ class Api:
             self.tls = ssl.create_default_context(cafile=cluster.get("certificate-authority"), cadata=pem(cluster))
             if "client-certificate" in user:
                 self.tls.load_cert_chain(user["client-certificate"], user["client-key"])
-        self.connection = self.connect()
+        self.kept = Kept(self.connect())
 
     def connect(self):
         if self.tls:
@@ -195,11 +211,9 @@ class Api:
 
     def ask(self, method, path, body=None, content_type="application/json"):
         """(status, object)"""
-        self.connection.request(method, path, json.dumps(body) if body is not None else None,
-                                {**self.headers, "Content-Type": content_type})
-        answer = self.connection.getresponse()
-        text = answer.read()
-        return answer.status, json.loads(text) if text[:1] == b"{" else text.decode()
+        status, text = self.kept.ask(method, path, json.dumps(body) if body is not None else None,
+                                     {**self.headers, "Content-Type": content_type})
+        return status, json.loads(text) if text[:1] == b"{" else text.decode()
 
     def must(self, method, path, *arguments):
         status, answer = self.ask(method, path, *arguments)
