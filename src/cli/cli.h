@@ -18,6 +18,7 @@ int cli_status(int argc, char **argv);
 /* A person's tools. */
 int cli_get(int argc, char **argv);
 int cli_chat(int argc, char **argv);
+int cli_check(int argc, char **argv);
 
 /* The roles. */
 int cli_engine(int argc, char **argv);

@@ -14,6 +14,7 @@ static const struct command {
     {"down", cli_down, "stop what `davit up` started, pods included; keeps the objects"},
     {"get", cli_get, "the adapters and where they are loaded"},
     {"chat", cli_chat, "ask models through the gateway"},
+    {"check", cli_check, "what an adapter is, and which engines would refuse it"},
     {"engine", cli_engine, "CPU inference server that speaks vLLM's dialect: one base model, many LoRA adapters"},
     {"runtime", cli_runtime, "sidecar of an engine pod: fetches adapters and hands them to the engine"},
     {"controller", cli_controller, "places, loads, proves and publishes ModelAdapters"},
