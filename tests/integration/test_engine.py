@@ -20,8 +20,8 @@ class Engine:
 
     def __init__(self, folder, *arguments):
         self.log_path = folder / "engine.log"
-        self.command = [DAVIT, "engine", "--model", TINY / "model.gguf", "--served-model-name", "base", "--host", "127.0.0.1", "--port", "0",
-                        *arguments]
+        self.command = [DAVIT, "engine", "--model", TINY / "model.gguf", "--served-model-name", "base", "--host", "127.0.0.1",
+                        "--port", "0", *arguments]
 
     def __enter__(self):
         with self.log_path.open("w") as log:
@@ -55,9 +55,12 @@ def engine(tmp_path):
 
 # ---- bodies that cost more than they look ----
 
-def filled(before, unit, after):
-    """A body of 7.5 MiB."""
-    return (before + unit * ((7 * MEBIBYTE + MEBIBYTE // 2 - len(before) - len(after)) // len(unit)) + after).encode()
+BODY_BYTES = MEBIBYTE + 512 * 384  # the most that is read with a context of 512 tokens
+
+
+def filled(before, unit, after, size=BODY_BYTES):
+    """A body of that many bytes or a few less."""
+    return (before + unit * ((size - len(before) - len(after)) // len(unit)) + after).encode()
 
 
 COSTLY = {
@@ -103,8 +106,14 @@ def test_costly_bodies_are_refused_at_little_cost(engine, what):
         for _ in range(3):
             status, answer = engine.ask("POST", "/v1/completions", body)
             assert status == 400 and named in answer["error"]["message"], (status, str(answer)[:500])
-    assert pulse.longest < 0.7 * SLOW  # merging or parsing these takes seconds
-    assert engine.peak_bytes() - before < 100 * MEBIBYTE * SLOW
+    assert pulse.longest < 0.5 * SLOW
+    assert engine.peak_bytes() - before < 25 * MEBIBYTE * SLOW
+
+
+def test_bodies_beyond_the_context_are_refused_unread(engine):
+    body = filled('{"model": "base", "prompt": "', "well ", '"}', BODY_BYTES + 5)
+    status, answer = engine.ask("POST", "/v1/completions", body)
+    assert (status, answer["error"]["message"]) == (413, f"the request body is larger than {BODY_BYTES} bytes"), answer
 
 
 # ---- U+0000 ----

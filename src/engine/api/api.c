@@ -4,6 +4,10 @@
 
 #include <string.h>
 
+/* A body is read on the loop, ten milliseconds a megabyte, so one that cannot fit the context is refused by its length: text has
+ * fewer than 64 bytes a token, each an escape of six in JSON at the most. */
+#define BODY_BYTES_PER_TOKEN (6 * 64)
+#define BODY_BYTES_BESIDE (1024 * 1024)
 #define BODY_BYTES_MAX (8 * 1024 * 1024)
 #define CONNECTIONS_MAX 4096
 /* JSON values of a body beside the token ids of a prompt: messages, their parts, tools, what nobody knows. */
@@ -208,6 +212,11 @@ static void on_request(void *arg, struct http_request *http) {
 
 /* ---- life ---- */
 
+static size_t body_bytes_max(const struct engine *engine) {
+    size_t bytes = BODY_BYTES_BESIDE + BODY_BYTES_PER_TOKEN * (size_t)engine_model_info(engine)->max_model_len;
+    return bytes < BODY_BYTES_MAX ? bytes : BODY_BYTES_MAX;
+}
+
 struct api *api_new(const struct api_options *options) {
     struct api *api = xcalloc(1, sizeof(*api));
     api->options = *options;
@@ -229,7 +238,7 @@ struct api *api_new(const struct api_options *options) {
     api->adapter_thread = options->runtime_lora ? adapter_thread_new(options->loop, options->engine) : NULL;
     struct http_server_options server_options = {
         .loop = options->loop,
-        .body_bytes_max = BODY_BYTES_MAX,
+        .body_bytes_max = body_bytes_max(options->engine),
         .connections_max = CONNECTIONS_MAX,
         .on_request = on_request,
         .on_error = on_protocol_error,
