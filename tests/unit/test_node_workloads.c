@@ -179,6 +179,22 @@ static void test_first_rollout(void **state) {
     world_release(&world);
 }
 
+/* The label that tells ReplicaSets apart, copied by somebody into the Deployment's own template. */
+static void test_a_hash_in_the_template_settles(void **state) {
+    (void)state;
+    struct world world;
+    world_init(&world, 2, "{}");
+    json_t *labels = json_at(world.deployment, "spec.template.metadata.labels");
+    json_object_set_new(labels, "pod-template-hash", json_string("abc"));
+    settle(&world);
+    assert_int_equal(json_array_size(world.sets), 1);
+    assert_int_equal(json_array_size(world.pods), 2);
+    struct api_actions actions = {0};
+    deployment_plan(world.deployment, world.sets, world.wall_ms, &actions);
+    assert_int_equal(actions.count, 0);
+    world_release(&world);
+}
+
 static void test_scale_and_lost_pod(void **state) {
     (void)state;
     struct world world;
@@ -306,11 +322,9 @@ static void test_int_or_percent(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first_rollout),
-        cmocka_unit_test(test_scale_and_lost_pod),
-        cmocka_unit_test(test_rolling_update_keeps_its_bounds),
-        cmocka_unit_test(test_recreate_and_rollback),
-        cmocka_unit_test(test_progress_deadline),
+        cmocka_unit_test(test_first_rollout),         cmocka_unit_test(test_a_hash_in_the_template_settles),
+        cmocka_unit_test(test_scale_and_lost_pod),    cmocka_unit_test(test_rolling_update_keeps_its_bounds),
+        cmocka_unit_test(test_recreate_and_rollback), cmocka_unit_test(test_progress_deadline),
         cmocka_unit_test(test_int_or_percent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

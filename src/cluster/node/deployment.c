@@ -57,9 +57,11 @@ static int64_t revision_of(const json_t *object) {
 }
 
 static bool has_same_template(const json_t *set, const json_t *deployment) {
-    cleanup_json json_t *template = json_deep_copy(json_at(set, "spec.template"));
-    json_object_del(json_at(template, "metadata.labels"), LABEL_HASH);
-    return json_equal(template, json_at(deployment, "spec.template"));
+    cleanup_json json_t *have = json_deep_copy(json_at(set, "spec.template"));
+    cleanup_json json_t *wanted = json_deep_copy(json_at(deployment, "spec.template"));
+    json_object_del(json_at(have, "metadata.labels"), LABEL_HASH);
+    json_object_del(json_at(wanted, "metadata.labels"), LABEL_HASH); /* written there by hand it has no meaning */
+    return json_equal(have, wanted);
 }
 
 json_t *deployment_new_replica_set(const json_t *deployment, const json_t *replica_sets) {
