@@ -27,7 +27,7 @@ static struct pod *make_pod(const char *spec) {
 
 /* "start:a kill:b ..." of one decision; what is started is noted as running. */
 static const char *decide(struct pod *pod, int64_t now_ms, int64_t *ret_next_ms) {
-    static char text[1024];
+    static char text[4096];
     static const char *const names[] = {"start", "term", "kill", "probe", "gone"};
     struct pod_action actions[POD_ACTIONS_MAX];
     int64_t next_ms = 0;
@@ -100,6 +100,56 @@ static void test_order_of_init_containers(void **state) {
     assert_string_equal(decide(pod, 3013, NULL), "");
     end(pod, "side", 137, 3014);
     assert_string_equal(decide(pod, 3014, NULL), "gone:");
+    pod_free(pod);
+}
+
+static void test_nothing_starts_without_an_address(void **state) {
+    (void)state;
+    struct pod *pod = make_pod("{\"containers\":[{\"name\":\"a\"},{\"name\":\"b\"}]}");
+    pod_set_address(pod, "");
+    assert_string_equal(decide(pod, 0, NULL), "");
+    cleanup_json json_t *waiting = pod_status(pod, NULL, WALL);
+    assert_null(json_object_get(waiting, "podIP"));
+    assert_null(json_object_get(waiting, "podIPs"));
+    pod_set_address(pod, "127.1.1.11");
+    assert_string_equal(decide(pod, 0, NULL), "start:a start:b");
+    cleanup_json json_t *running = pod_status(pod, waiting, WALL);
+    assert_string_equal(json_string_at(running, "podIP", ""), "127.1.1.11");
+    pod_free(pod);
+    /* One that is deleted before it had one goes. */
+    struct pod *deleted = make_pod("{\"containers\":[{\"name\":\"a\"}]}");
+    pod_set_address(deleted, "");
+    pod_terminate(deleted, 0, 0);
+    assert_string_equal(decide(deleted, 0, NULL), "gone:");
+    pod_free(deleted);
+}
+
+/* As many as the API takes: none is left out silently. */
+static void test_every_container_counts(void **state) {
+    (void)state;
+    cleanup_buffer struct buffer spec = BUFFER_INIT;
+    static const char *const lists[] = {"initContainers", "containers"};
+    buffer_append_text(&spec, "{");
+    for (int list = 0; list < 2; list++) {
+        buffer_printf(&spec, "%s\"%s\":[", list > 0 ? "," : "", lists[list]);
+        for (int i = 0; i < 64; i++) {
+            buffer_printf(&spec, "%s{\"name\":\"%c%d\",\"restartPolicy\":\"Always\"}", i > 0 ? "," : "", list > 0 ? 'c' : 'i', i);
+        }
+        buffer_append_text(&spec, "]");
+    }
+    buffer_append_text(&spec, "}");
+    struct pod *pod = make_pod(buffer_text(&spec));
+    assert_int_equal(pod->container_count, 128);
+    assert_non_null(pod_find_container(pod, "c63"));
+    for (int round = 0; round < 66; round++) { /* sidecars one after another */
+        (void)decide(pod, 0, NULL);
+    }
+    for (size_t i = 0; i < pod->container_count; i++) {
+        assert_int_equal(pod->containers[i].state, CONTAINER_RUNNING);
+    }
+    cleanup_json json_t *status = pod_status(pod, NULL, WALL);
+    assert_int_equal(json_array_size(json_object_get(status, "containerStatuses")), 64);
+    assert_int_equal(json_array_size(json_object_get(status, "initContainerStatuses")), 64);
     pod_free(pod);
 }
 
@@ -336,6 +386,8 @@ static void test_launch_refuses(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order_of_init_containers),
+        cmocka_unit_test(test_nothing_starts_without_an_address),
+        cmocka_unit_test(test_every_container_counts),
         cmocka_unit_test(test_back_off),
         cmocka_unit_test(test_restart_policies),
         cmocka_unit_test(test_readiness_is_asked_fast_and_liveness_restarts),

@@ -70,6 +70,9 @@ static struct pod *restore_pod(struct kubelet *kubelet, json_t *object, const ch
     if (record == NULL) {
         return NULL;
     }
+    if (*address == '\0') {
+        return NULL; /* it waited for one and ran nothing */
+    }
     if (!net_address_mark(kubelet->options.net, address)) {
         log_warn("pod %s/%s: its recorded address \"%s\" is not free any more; it is started anew", kube_namespace(object),
                  kube_name(object), address);
@@ -89,6 +92,22 @@ static bool has_ended_before(const json_t *object) {
     return strcmp(phase, "Succeeded") == 0 || strcmp(phase, "Failed") == 0;
 }
 
+/* Addresses are given to those who wait for one in the order of their arrival. */
+static void serve_waiting(struct kubelet *kubelet) {
+    const struct map_entry *entry = NULL;
+    for (size_t at = 0; (entry = map_next(&kubelet->pods, &at)) != NULL;) {
+        const struct pod *pod = local_pod_peek(entry->value);
+        if (pod->address[0] != '\0' || pod->is_terminating || pod_has_ended(pod)) {
+            continue;
+        }
+        cleanup_free char *address = net_address_take(kubelet->options.net);
+        if (address == NULL) {
+            return;
+        }
+        local_pod_take_address(entry->value, address);
+    }
+}
+
 static void on_gone(void *arg, struct local_pod *local) {
     struct kubelet *kubelet = arg;
     const struct pod *pod = local_pod_peek(local);
@@ -97,16 +116,24 @@ static void on_gone(void *arg, struct local_pod *local) {
     records_remove(local_pod_folder(local));
     map_remove(&kubelet->pods, pod->uid);
     local_pod_free(local);
+    serve_waiting(kubelet);
+}
+
+static void wait_for_address(struct kubelet *kubelet, struct pod *pod) {
+    event_record(kubelet->options.events, pod->object, "Warning", "FailedCreatePodSandBox",
+                 "no free address left in %s; the pod is started once another one is gone", kubelet->options.net->cidr);
+    for (size_t i = 0; i < pod->container_count; i++) {
+        (void)snprintf(pod->containers[i].waiting_message, sizeof(pod->containers[i].waiting_message), "no free address left in %s",
+                       kubelet->options.net->cidr);
+    }
 }
 
 static struct pod *make_pod(struct kubelet *kubelet, json_t *object) {
     cleanup_free char *address = net_address_take(kubelet->options.net);
-    if (address == NULL) {
-        event_record(kubelet->options.events, object, "Warning", "FailedCreatePodSandBox", "no free address left in %s",
-                     kubelet->options.net->cidr);
-        return NULL;
+    struct pod *pod = pod_new(object, address != NULL ? address : "", clock_wall_ms());
+    if (address == NULL && !has_ended_before(object)) {
+        wait_for_address(kubelet, pod);
     }
-    struct pod *pod = pod_new(object, address, clock_wall_ms());
     /* It ran to its end in a life that was not recorded: only its deletion is still of interest. */
     for (size_t i = 0; has_ended_before(object) && i < pod->container_count; i++) {
         pod->containers[i].state = CONTAINER_ENDED;
@@ -122,9 +149,6 @@ static void add_pod(struct kubelet *kubelet, json_t *object) {
         records_pod_folder(kubelet->options.folder, kube_namespace(object), kube_name(object), kube_uid(object));
     struct pod *pod = restore_pod(kubelet, object, folder);
     pod = pod != NULL ? pod : make_pod(kubelet, object);
-    if (pod == NULL) {
-        return;
-    }
     if (json_array_size(json_at(object, "spec.volumes")) > 0) {
         event_record(kubelet->options.events, object, "Normal", "VolumesIgnored",
                      "volumes are not mounted on this node: containers see the files of this machine");

@@ -468,6 +468,12 @@ void local_pod_on_vanished(struct local_pod *local) {
     timer_set(&local->timer, 0);
 }
 
+void local_pod_take_address(struct local_pod *local, const char *address) {
+    pod_set_address(local->pod, address);
+    save(local);
+    timer_set(&local->timer, 0);
+}
+
 void local_pod_rotate_logs(struct local_pod *local) {
     for (size_t i = 0; i < local->pod->container_count; i++) {
         const struct container *container = &local->pod->containers[i];

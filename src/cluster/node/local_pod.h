@@ -30,8 +30,9 @@ void local_pod_free(struct local_pod *local);
 const struct pod *local_pod_peek(const struct local_pod *local);
 const char *local_pod_folder(const struct local_pod *local);
 
-void local_pod_on_object(struct local_pod *local, json_t *object); /* the API has a new version of it */
-void local_pod_on_vanished(struct local_pod *local);               /* the API has it no more: its processes are killed */
-void local_pod_rotate_logs(struct local_pod *local);               /* cuts log files that grew too large */
+void local_pod_on_object(struct local_pod *local, json_t *object);         /* the API has a new version of it */
+void local_pod_on_vanished(struct local_pod *local);                       /* the API has it no more: its processes are killed */
+void local_pod_take_address(struct local_pod *local, const char *address); /* it had none */
+void local_pod_rotate_logs(struct local_pod *local);                       /* cuts log files that grew too large */
 
 #endif

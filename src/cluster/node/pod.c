@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define BACKOFF_FIRST_MS 10000
-#define CONTAINERS_MAX 50
 #define GRACE_DEFAULT_S 30
 
 /* ---- making one ---- */
@@ -32,7 +31,7 @@ static void add_containers(struct pod *pod, const char *member) {
     bool is_init = strcmp(member, "initContainers") == 0;
     json_array_foreach(json_object_get(pod->spec, member), index, spec) {
         bool is_sidecar = is_init && strcmp(json_string_at(spec, "restartPolicy", ""), "Always") == 0;
-        if (pod->container_count < CONTAINERS_MAX) {
+        if (pod->container_count < POD_CONTAINERS_MAX) {
             container_init(&pod->containers[pod->container_count++], spec,
                            is_sidecar ? CONTAINER_SIDECAR
                            : is_init  ? CONTAINER_INIT
@@ -49,7 +48,9 @@ struct pod *pod_new(json_t *object, const char *address, int64_t wall_ms) {
     pod->address = xstrdup(address);
     pod->started_wall_ms = wall_ms;
     pod->grace_ms = 1000 * json_int_at(pod->spec, "terminationGracePeriodSeconds", GRACE_DEFAULT_S);
-    pod->containers = xcalloc(CONTAINERS_MAX, sizeof(*pod->containers));
+    size_t count =
+        json_array_size(json_object_get(pod->spec, "initContainers")) + json_array_size(json_object_get(pod->spec, "containers"));
+    pod->containers = xcalloc(count < POD_CONTAINERS_MAX ? count + 1 : POD_CONTAINERS_MAX, sizeof(*pod->containers));
     add_containers(pod, "initContainers");
     add_containers(pod, "containers");
     return pod;
@@ -68,6 +69,11 @@ void pod_free(struct pod *pod) {
     free(pod->uid);
     free(pod->address);
     free(pod);
+}
+
+void pod_set_address(struct pod *pod, const char *address) {
+    free(pod->address);
+    pod->address = xstrdup(address);
 }
 
 struct container *pod_find_container(const struct pod *pod, const char *name) {
@@ -267,6 +273,9 @@ static void drive_running(struct decision *decision, struct container *container
 }
 
 static void drive_waiting(struct decision *decision, struct container *container) {
+    if (decision->pod->address[0] == '\0') {
+        return;
+    }
     if (container->due_ms <= decision->now_ms) {
         act(decision, POD_START, container, 0);
     } else {

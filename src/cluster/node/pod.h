@@ -10,6 +10,7 @@
 #include "base/process.h"
 #include "cluster/node/probe.h"
 
+#define POD_CONTAINERS_MAX 128 /* as the API allows: 64, and 64 init containers */
 #define POD_BACKOFF_MAX_MS 300000
 #define POD_BACKOFF_RESET_MS 600000
 
@@ -44,7 +45,7 @@ struct pod {
     json_t *object; /* as the API has it now */
     json_t *spec;   /* as it was when the pod came here: the containers do not change */
     char *uid;
-    char *address;
+    char *address; /* "" = none is free: it waits, nothing is started */
     int64_t started_wall_ms;
     struct container *containers; /* init containers first, in order */
     size_t container_count;
@@ -56,6 +57,7 @@ struct pod {
 /* `object` gets a reference. */
 struct pod *pod_new(json_t *object, const char *address, int64_t wall_ms);
 void pod_free(struct pod *pod);
+void pod_set_address(struct pod *pod, const char *address);
 struct container *pod_find_container(const struct pod *pod, const char *name); /* NULL when there is none */
 
 enum pod_action_type { POD_START, POD_TERMINATE, POD_KILL, POD_PROBE, POD_GONE };
@@ -64,7 +66,7 @@ struct pod_action {
     struct container *container; /* not for POD_GONE */
     enum probe_kind probe;       /* POD_PROBE */
 };
-#define POD_ACTIONS_MAX 256
+#define POD_ACTIONS_MAX (4 * POD_CONTAINERS_MAX)
 /* What is to be done now, at most POD_ACTIONS_MAX; returns how many. *ret_next_ms: when to ask again if nothing happens (INT64_MAX
  * = never). TERMINATE and KILL are asked for once. POD_GONE: nothing runs and the object may go; asked for each time. */
 size_t pod_decide(struct pod *pod, int64_t now_ms, struct pod_action *ret_actions, int64_t *ret_next_ms);

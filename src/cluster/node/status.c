@@ -165,10 +165,14 @@ json_t *pod_status(const struct pod *pod, const json_t *previous, int64_t wall_m
     char started[CLOCK_RFC3339_BYTES];
     clock_format_rfc3339(wall_ms, now_text);
     clock_format_rfc3339(pod->started_wall_ms, started);
-    json_t *status = json_pack("{s:s, s:o, s:s, s:o, s:s, s:[{s:s}], s:s, s:[{s:s}], s:s}", "phase", phase(pod), "conditions",
-                               conditions(pod, previous, now_text), "hostIP", "127.0.0.1", "containerStatuses",
-                               container_statuses(pod, true), "podIP", pod->address, "podIPs", "ip", pod->address, "startTime",
-                               started, "hostIPs", "ip", "127.0.0.1", "qosClass", pod_qos_class(pod->spec));
+    json_t *status =
+        json_pack("{s:s, s:o, s:s, s:o, s:s, s:[{s:s}], s:s}", "phase", phase(pod), "conditions",
+                  conditions(pod, previous, now_text), "hostIP", "127.0.0.1", "containerStatuses", container_statuses(pod, true),
+                  "startTime", started, "hostIPs", "ip", "127.0.0.1", "qosClass", pod_qos_class(pod->spec));
+    if (pod->address[0] != '\0') {
+        json_object_set_new(status, "podIP", json_string(pod->address));
+        json_object_set_new(status, "podIPs", json_pack("[{s:s}]", "ip", pod->address));
+    }
     if (json_array_size(json_object_get(pod->spec, "initContainers")) > 0) {
         json_object_set_new(status, "initContainerStatuses", container_statuses(pod, false));
     }
