@@ -142,7 +142,10 @@ void process_signal_alone(const struct process_id *id, int signal_number) {
 }
 
 void process_kill_leftovers(const struct process_id *id) {
-    if (id->pid > 0) {
+    char state = '?';
+    uint64_t start_ticks = 0;
+    bool is_reused = id->pid > 0 && read_stat(id->pid, &state, &start_ticks) == 0 && start_ticks != id->start_ticks;
+    if (id->pid > 0 && !is_reused) {
         (void)kill(-id->pid, SIGKILL);
     }
 }

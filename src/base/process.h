@@ -37,7 +37,8 @@ void process_signal(const struct process_id *id, int signal_number);
 /* To the process alone: it may be in a group of somebody else's. */
 void process_signal_alone(const struct process_id *id, int signal_number);
 /* What its group left behind after the leader ended: killed. To be called before process_reap, while a dead child still holds its
- * pid. */
+ * pid. Of a process that was not our child the pid may be somebody else's by now: then its group is empty (as long as it has
+ * members the kernel gives its number to nobody) and nothing is done. */
 void process_kill_leftovers(const struct process_id *id);
 
 enum process_end { PROCESS_END_UNKNOWN, PROCESS_END_EXITED, PROCESS_END_SIGNALED };

@@ -171,6 +171,54 @@ static void test_kill_all_insists(void **state) {
     assert_int_equal(node_kill_all("/no/such", 100, NULL, &err), -1);
 }
 
+/* A process that a container started and left behind when it ended; its pid is what the container wrote. */
+static struct process_id spawn_orphan(const char *pod_folder, struct process_id *ret_leader) {
+    cleanup_free char *output = path_join(folder, "output");
+    (void)unlink(output);
+    *ret_leader = spawn("sleep 60 & echo $!; exit 0", pod_folder, "a");
+    int pidfd = process_open(ret_leader);
+    wait_until_ended(pidfd);
+    close(pidfd);
+    cleanup_buffer struct buffer text = BUFFER_INIT;
+    struct error err;
+    assert_int_equal(file_read(output, 64, &text, &err), 0);
+    struct process_id orphan = {0};
+    assert_int_equal(process_identify((pid_t)strtol(buffer_text(&text), NULL, 10), &orphan), 0);
+    return orphan;
+}
+
+static void test_what_a_dead_leader_left_behind_is_ended(void **state) {
+    (void)state;
+    cleanup_free char *pod_folder = records_pod_folder(folder, "d", "p", "u");
+    struct process_id leader;
+    struct process_id orphan = spawn_orphan(pod_folder, &leader);
+    assert_int_equal(waitpid(leader.pid, NULL, 0), leader.pid);
+    struct error err;
+    int count = 0;
+    assert_int_equal(node_kill_all(folder, 5000, &count, &err), 0);
+    assert_int_equal(count, 1);
+    assert_false(process_is_alive(&orphan));
+}
+
+static void test_leftovers(void **state) {
+    (void)state;
+    struct process_id leader;
+    struct process_id orphan = spawn_orphan(folder, &leader);
+    process_kill_leftovers(&leader); /* not reaped yet */
+    for (int tries = 0; tries < 1000 && process_is_alive(&orphan); tries++) {
+        (void)poll(NULL, 0, 10);
+    }
+    assert_false(process_is_alive(&orphan));
+    assert_int_equal(waitpid(leader.pid, NULL, 0), leader.pid);
+    /* The pid is somebody else's by now. */
+    struct process_id stranger = spawn("exec sleep 60", folder, "b");
+    process_kill_leftovers(&(struct process_id){.pid = stranger.pid, .start_ticks = stranger.start_ticks + 1});
+    process_signal(&stranger, SIGTERM);
+    int status = 0;
+    assert_int_equal(waitpid(stranger.pid, &status, 0), stranger.pid);
+    assert_int_equal(WTERMSIG(status), SIGTERM);
+}
+
 static void test_net(void **state) {
     (void)state;
     struct net net;
@@ -238,6 +286,8 @@ int main(void) {
         cmocka_unit_test(test_find_program),
         cmocka_unit_test_setup_teardown(test_records_tell_who_lives, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_kill_all_insists, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_a_dead_leader_left_behind_is_ended, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_leftovers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_net, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_log_files, set_up, tear_down),
     };

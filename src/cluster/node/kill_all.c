@@ -31,7 +31,15 @@ static void end_pod(void *arg, const char *pod_folder, const json_t *record) {
 }
 
 static void end_marked(void *arg, const struct marked_process *process) {
-    end_process(arg, &process->process);
+    struct ending *ending = arg;
+    if (!process->is_orphan) {
+        end_process(ending, &process->process);
+        return;
+    }
+    ending->count++; /* the group that it is in has no leader that could be told from a stranger */
+    if (ending->signal_number != 0) {
+        process_signal_alone(&process->process, ending->signal_number);
+    }
 }
 
 /* Marks tell of processes that were started but not recorded; those that are both get one signal only. */

@@ -39,6 +39,10 @@ static const json_t *find_source(void *arg, bool is_secret, const char *namespac
 
 static void note_marked(void *arg, const struct marked_process *process) {
     struct kubelet *kubelet = arg;
+    if (process->is_orphan) { /* its container ended while no node was there to end the rest of it */
+        process_signal_alone(&process->process, SIGKILL);
+        return;
+    }
     struct process_id *copy = xmalloc(sizeof(*copy));
     *copy = process->process;
     cleanup_free char *key = xasprintf("%s/%s/%d", process->pod_folder, process->container, process->restart);

@@ -36,10 +36,17 @@ static const char *find_variable(const struct buffer *environment, const char *n
     return NULL;
 }
 
-/* Children of a container inherit its marks: only the leader of the session is the container. */
+static bool is_live_leader(pid_t session) {
+    struct process_id leader;
+    return session > 0 && getsid(session) == session && process_identify(session, &leader) == 0;
+}
+
+/* Children of a container inherit its marks: the leader of the session is the container, and while it lives it stands for them. */
 static bool read_marks(pid_t pid, const char *folder, struct marked_process *ret_process) {
     cleanup_buffer struct buffer environment = BUFFER_INIT;
-    if (getsid(pid) != pid || read_environment(pid, &environment) < 0) {
+    pid_t session = getsid(pid);
+    ret_process->is_orphan = session != pid;
+    if (pid == getpid() || (session != pid && is_live_leader(session)) || read_environment(pid, &environment) < 0) {
         return false;
     }
     const char *pod_folder = find_variable(&environment, MARK_POD_FOLDER);

@@ -11,13 +11,14 @@
 
 struct marked_process {
     struct process_id process;
+    bool is_orphan; /* a child of a container that has ended: not the container itself */
     char pod_folder[4096];
     char container[256];
     int restart;
 };
 
-/* Calls on_process for each live session leader whose pod folder lies under `folder`. Reads every readable /proc/PID/environ:
- * milliseconds. */
+/* Calls on_process for each live session leader whose pod folder lies under `folder`, and for each process that such a leader left
+ * behind when it ended. Not for ourselves. Reads every readable /proc/PID/environ: milliseconds. */
 void marks_for_each(const char *folder, void (*on_process)(void *arg, const struct marked_process *process), void *arg);
 
 #endif
