@@ -3,6 +3,7 @@
 
 #include "cluster/node/kubelet.h"
 #include "cluster/node/node.h"
+#include "cluster/node/node_object.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
@@ -96,9 +97,52 @@ static void test_a_pod_waits_for_an_address(void **state) {
     fake_api_run_until(&fixture->api, is_running, fixture);
 }
 
+/* ---- the Node object ---- */
+
+struct node_api {
+    struct fake_api api;
+    char *told_net;
+    bool has_beaten;
+};
+
+/* The object is there, of an earlier life with another net. */
+static void on_node_request(void *arg, struct http_request *request) {
+    struct node_api *node = arg;
+    const struct http_head *head = http_request_head(request);
+    size_t len = 0;
+    const char *text = http_request_body(request, &len);
+    struct error err;
+    cleanup_json json_t *body = json_parse(text, len, &err);
+    if (strcmp(head->method, "PATCH") == 0 && strcmp(head->path, "/api/v1/nodes/n") == 0) {
+        assert_null(node->told_net);
+        node->told_net = xstrdup(json_string_at(body, "spec.podCIDR", ""));
+    }
+    node->has_beaten = node->has_beaten || strcmp(head->path, "/api/v1/nodes/n/status") == 0;
+    fake_api_reply(request, 200, "{\"kind\":\"Node\",\"metadata\":{\"name\":\"n\"}}");
+}
+
+static bool has_beaten(void *arg) {
+    return ((struct node_api *)arg)->has_beaten;
+}
+
+static void test_the_node_object_has_the_present_net(void **state) {
+    (void)state;
+    struct node_api node = {0};
+    fake_api_init(&node.api, on_node_request, &node);
+    struct node_object *object = node_object_new(&(struct node_object_options){
+        .client = node.api.client, .name = "n", .pod_cidr = "127.1.9.0/24", .cpus = 1, .logs_port = 1});
+    fake_api_run_until(&node.api, has_beaten, &node);
+    assert_non_null(node.told_net);
+    assert_string_equal(node.told_net, "127.1.9.0/24");
+    node_object_free(object);
+    fake_api_release(&node.api);
+    free(node.told_net);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_pod_waits_for_an_address, set_up, tear_down),
+        cmocka_unit_test(test_the_node_object_has_the_present_net),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,6 +18,7 @@ struct node_object {
     struct timer timer;
     struct kube_call *call;
     bool was_reported; /* the last failure was logged; once is enough */
+    bool has_told_net; /* the object's spec has our net: an earlier life may have had another */
 };
 
 /* The value of NAME= in /etc/os-release, of the caller's. */
@@ -117,6 +118,29 @@ static void on_patched(void *arg, json_t *object, const struct error *err) {
     }
 }
 
+static void on_net_told(void *arg, json_t *object, const struct error *err) {
+    struct node_object *node = arg;
+    (void)object;
+    node->call = NULL;
+    if (err != NULL && err->code == ERROR_NOT_FOUND) {
+        create(node);
+        return;
+    }
+    node->has_told_net = err == NULL;
+    on_answered(node, err, 0);
+}
+
+static void tell_net(struct node_object *node) {
+    cleanup_json json_t *body =
+        json_pack("{s:{s:s, s:[s]}}", "spec", "podCIDR", node->options.pod_cidr, "podCIDRs", node->options.pod_cidr);
+    node->call = kube_start(node->options.client, &(struct kube_request){.verb = KUBE_PATCH_MERGE,
+                                                                         .resource = &kube_nodes,
+                                                                         .name = node->options.name,
+                                                                         .body = body,
+                                                                         .on_done = on_net_told,
+                                                                         .arg = node});
+}
+
 static void beat(struct node_object *node) {
     cleanup_json json_t *body = json_pack("{s:o}", "status", node_status(node));
     node->call = kube_start(node->options.client, &(struct kube_request){.verb = KUBE_PATCH_MERGE,
@@ -129,7 +153,12 @@ static void beat(struct node_object *node) {
 }
 
 static void on_timer(void *arg) {
-    beat(arg);
+    struct node_object *node = arg;
+    if (node->has_told_net) {
+        beat(node);
+    } else {
+        tell_net(node);
+    }
 }
 
 struct node_object *node_object_new(const struct node_object_options *options) {
@@ -137,7 +166,7 @@ struct node_object *node_object_new(const struct node_object_options *options) {
     node->options = *options;
     clock_format_rfc3339(clock_wall_ms(), node->started_text);
     timer_init(&node->timer, kube_client_loop(options->client), on_timer, node);
-    beat(node);
+    tell_net(node);
     return node;
 }
 
