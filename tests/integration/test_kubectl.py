@@ -7,9 +7,11 @@ import signal
 import subprocess
 import threading
 import time
+from datetime import datetime, timedelta
 
 import pytest
-from world import BASE, SLOW, SQL_QUESTION, Watch, is_ready, until
+import yaml
+from world import BASE, SLOW, SQL_QUESTION, Watch, http, is_ready, until
 
 DEPLOYMENT = {
     "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "idle", "labels": {"app": "idle"}},
@@ -72,6 +74,48 @@ def test_reads(world, command):
         return True
 
     until(prints, command, timeout=5)
+
+
+def test_logs(world):
+    script = "echo one; sleep 2; echo two; sleep 2; echo three; exec sleep 1000"
+    document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "talks"}, "spec": {
+        "terminationGracePeriodSeconds": 1, "containers": [{"name": "main", "image": "none", "command": ["sh", "-c", script]}]}}
+    world.apply(json.dumps(document))
+    until(lambda: "three" in world.kubectl("logs", "talks", check=False).stdout, "it has said all", timeout=20)
+
+    def logs(line):
+        return world.kubectl("logs", "talks", *line.split()).stdout
+
+    def times(text):
+        return [datetime.fromisoformat(re.sub(r"(\.\d{6})\d{3}Z$", r"\1+00:00", line.split(" ")[0])) for line in text.splitlines()]
+
+    stamped = until(lambda: len(set(times(logs("--timestamps")))) == 3 and logs("--timestamps"), "each line has a time of its own", timeout=5)
+    assert [line.split(" ", 1)[1] for line in stamped.splitlines()] == ["one", "two", "three"]
+    one, two, three = times(stamped)
+    started = datetime.fromisoformat(world.get("pod", "talks")["status"]["containerStatuses"][0]["state"]["running"]["startedAt"])
+    assert timedelta(seconds=-1) < one - started < timedelta(seconds=3 * SLOW) and one < two < three < one + timedelta(seconds=10 * SLOW)
+    assert logs(f"--since-time={two.strftime('%Y-%m-%dT%H:%M:%SZ')}") == "two\nthree\n"
+    assert logs("--since=1h") == "one\ntwo\nthree\n" and logs(f"--since-time={three.year + 1}-01-01T00:00:00Z") == ""
+    assert logs("--tail=2") == "two\nthree\n" and logs("--tail=0") == "" and logs("--limit-bytes=5") == "one\nt"
+    assert logs("--tail=2 --since-time=2020-01-01T00:00:00Z --limit-bytes=4") == "two\n"
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z three\n$", logs("--timestamps --tail=1"))
+    for query, words in {"sinceSeconds=0": "must be greater than 0", "tailLines=-1": "must be greater than or equal to 0",
+                         "tailLines=many": "must be a number", "limitBytes=0": "must be greater than 0",
+                         "sinceTime=yesterday": "must be a time", "sinceSeconds=1&sinceTime=2020-01-01T00:00:00Z": "at most one of"}.items():
+        refused = world.kubectl("get", "--raw", f"/api/v1/namespaces/default/pods/talks/log?{query}", check=False)
+        assert refused.returncode == 1 and words in refused.stderr, refused
+    world.kubectl("delete", "pod", "talks")
+
+
+def test_only_the_api_server_reads_logs(world):
+    node, = world.get("nodes")
+    port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
+    pod = world.get("pods", selector="app=idle")[0]["metadata"]["name"]
+    url = f"http://127.0.0.1:{port}/containerLogs/default/{pod}/main"
+    token = yaml.safe_load((world.dir / "kubeconfig").read_text())["users"][0]["user"]["token"]
+    for headers in ({}, {"Authorization": "Bearer guess"}, {"Authorization": f"Bearer {token}"}):
+        assert http("GET", url, headers=headers)[0] == 401
+    assert world.kubectl("logs", pod).stdout.startswith("started as ")
 
 
 @pytest.mark.parametrize("command, message", [

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/process.h"
 #include "cluster/node/log_file.h"
+#include "cluster/node/log_times.h"
 #include "cluster/node/marks.h"
 #include "cluster/node/net.h"
 #include "cluster/node/node.h"
@@ -280,6 +281,58 @@ static void test_log_files(void **state) {
     assert_int_equal(info.st_size, 0);
 }
 
+static void write_log(const char *log, size_t bytes) {
+    cleanup_close int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    cleanup_free char *text = xcalloc(bytes, 1);
+    assert_int_equal(write(fd, text, bytes), bytes);
+}
+
+static void test_log_times(void **state) {
+    (void)state;
+    cleanup_free char *log = path_join(folder, "0.log");
+    struct log_times times;
+    int64_t size = -1;
+    log_times_note(log, 1000, &size); /* there is none yet */
+    for (int64_t second = 1; second <= 5; second++) {
+        write_log(log, second == 3 ? 0 : 10); /* silent in the third */
+        log_times_note(log, second * 1000, &size);
+    }
+    log_times_read(log, &times);
+    static const struct {
+        int64_t end;
+        int64_t wall_ms;
+    } cases[] = {{1, 1000}, {10, 1000}, {11, 2000}, {20, 2000}, {21, 4000}, {40, 5000}, {41, 9999}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_int_equal(log_times_of(&times, cases[i].end, 9999), cases[i].wall_ms);
+    }
+    assert_int_equal(log_times_before(&times, 1000), 0);
+    assert_int_equal(log_times_before(&times, 3500), 20);
+    assert_int_equal(log_times_before(&times, 60000), 40);
+    log_times_release(&times);
+    /* A node that starts again goes on, also with a clock that was set back; what it sees is in order. */
+    size = -1;
+    log_times_note(log, 3000, &size);
+    write_log(log, 5);
+    log_times_note(log, 3500, &size);
+    log_times_read(log, &times);
+    assert_int_equal(times.count, 5);
+    assert_int_equal(log_times_of(&times, 45, 9999), 5000);
+    log_times_release(&times);
+    /* However long it runs. */
+    for (int64_t second = 10; second < 10 + 3 * LOG_TIMES_MAX; second++) {
+        write_log(log, 1);
+        log_times_note(log, second * 1000, &size);
+    }
+    log_times_read(log, &times);
+    assert_true(times.count > LOG_TIMES_MAX / 4 && times.count <= LOG_TIMES_MAX);
+    int64_t late_ms = log_times_of(&times, 45 + LOG_TIMES_MAX, 0) - (9 + LOG_TIMES_MAX) * 1000LL;
+    assert_true(late_ms >= 0 && late_ms <= 64000);
+    log_times_release(&times);
+    log_times_forget(log);
+    log_times_read(log, &times);
+    assert_int_equal(times.count, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_spawn_and_end, set_up, tear_down),
@@ -290,6 +343,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_leftovers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_net, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_log_files, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_log_times, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,9 @@
 #include "cluster/api/pod_log.h"
 
+#include "base/clock.h"
 #include "cluster/api/object.h"
 #include "cluster/api/status.h"
+#include "cluster/node/log_token.h"
 #include "io/upstream.h"
 
 #include <string.h>
@@ -131,9 +133,49 @@ static json_t *find_port(const struct call *call, const json_t *pod, int *ret_po
     return NULL;
 }
 
+/* PodLogOptions as kube-apiserver checks them. */
+static json_t *check_options(const struct call *call) {
+    static const struct {
+        const char *name;
+        int minimum;
+        const char *why;
+    } numbers[] = {
+        {"tailLines", 0, "must be greater than or equal to 0"},
+        {"limitBytes", 1, "must be greater than 0"},
+        {"sinceSeconds", 1, "must be greater than 0"},
+    };
+    const char *name = call->target.name;
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        cleanup_free char *text = call_query(call, numbers[i].name);
+        char *end = NULL;
+        long long value = text != NULL ? strtoll(text, &end, 10) : 0;
+        if (text != NULL && (*text == '\0' || *end != '\0')) {
+            return status_error(400, "BadRequest", "%s: Invalid value: \"%.64s\": must be a number", numbers[i].name, text);
+        }
+        if (text != NULL && value < numbers[i].minimum) {
+            return status_error(422, "Invalid", "PodLogOptions \"%s\" is invalid: %s: Invalid value: %lld: %s", name,
+                                numbers[i].name, value, numbers[i].why);
+        }
+    }
+    cleanup_free char *seconds = call_query(call, "sinceSeconds");
+    cleanup_free char *since = call_query(call, "sinceTime");
+    int64_t ignored_ms = 0;
+    if (since != NULL && seconds != NULL) {
+        return status_error(422, "Invalid",
+                            "PodLogOptions \"%s\" is invalid: sinceSeconds: Forbidden: at most one of `sinceTime` or "
+                            "`sinceSeconds` may be specified",
+                            name);
+    }
+    if (since != NULL && clock_parse_rfc3339(since, &ignored_ms) < 0) {
+        return status_error(400, "BadRequest", "sinceTime: Invalid value: \"%.64s\": must be a time such as 2026-01-02T03:04:05Z",
+                            since);
+    }
+    return NULL;
+}
+
 /* The query's parameters that the node knows, as they came. */
 static char *make_target(const struct call *call, const char *container) {
-    static const char *const names[] = {"follow", "tailLines", "previous", "limitBytes", "sinceSeconds", "timestamps"};
+    static const char *const names[] = {"follow", "tailLines", "previous", "limitBytes", "sinceSeconds", "sinceTime", "timestamps"};
     struct buffer target = BUFFER_INIT;
     buffer_append_text(&target, "/containerLogs/");
     http_append_percent_encoded(&target, call->target.namespace);
@@ -160,12 +202,17 @@ json_t *pod_log_serve(struct call *call) {
     int port = 0;
     json_t *status =
         pod == NULL ? status_not_found(call->target.resource, call->target.name) : choose_container(call, pod, &container);
+    status = status != NULL ? status : check_options(call);
     status = status != NULL ? status : find_port(call, pod, &port);
     if (status != NULL) {
         return status;
     }
     cleanup_free char *target = make_target(call, container);
     struct http_fields *fields = xcalloc(1, sizeof(*fields));
+    char token[HASH_HEX_BYTES];
+    log_token_make(call->api->token, token);
+    cleanup_free char *authorization = xasprintf("Bearer %s", token);
+    (void)!http_fields_add(fields, "Authorization", authorization, NULL);
     struct log_stream *stream = xcalloc(1, sizeof(*stream));
     struct upstream *upstream = call->api->logs;
     stream->http = call_release_http(call);
@@ -181,6 +228,7 @@ json_t *pod_log_serve(struct call *call) {
     stream->exchange = upstream_start(upstream, &request);
     http_request_on_gone(stream->http, on_gone, stream);
     http_stream_on_drained(stream->http, on_drained, stream);
+    http_fields_release(fields);
     free(fields);
     return NULL;
 }

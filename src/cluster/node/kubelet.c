@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "cluster/node/log_times.h"
 #include "cluster/node/marks.h"
 #include "cluster/node/records.h"
 
@@ -19,7 +20,8 @@ struct kubelet {
     struct watch_cache *secrets; /* made when a pod first refers to one; NULL = not yet */
     struct watch_cache *config_maps;
     struct timer rotation;
-    struct map marked; /* "<pod folder>/<container>/<restart>" -> struct process_id, found at start */
+    struct timer looks; /* at log files */
+    struct map marked;  /* "<pod folder>/<container>/<restart>" -> struct process_id, found at start */
 };
 
 /* ---- Secrets and ConfigMaps ---- */
@@ -213,6 +215,15 @@ static void on_rotation(void *arg) {
     timer_set(&kubelet->rotation, ROTATE_PERIOD_MS);
 }
 
+static void on_looks(void *arg) {
+    struct kubelet *kubelet = arg;
+    struct map_entry *entry = NULL;
+    for (size_t at = 0; (entry = map_next(&kubelet->pods, &at)) != NULL;) {
+        local_pod_look_at_logs(entry->value);
+    }
+    timer_set(&kubelet->looks, LOG_TIMES_PERIOD_MS);
+}
+
 /* ---- logs ---- */
 
 static const struct local_pod *find_pod(const struct kubelet *kubelet, const char *namespace, const char *name) {
@@ -267,6 +278,8 @@ struct kubelet *kubelet_new(const struct kubelet_options *options) {
     marks_for_each(options->folder, note_marked, kubelet);
     timer_init(&kubelet->rotation, kube_client_loop(options->client), on_rotation, kubelet);
     timer_set(&kubelet->rotation, ROTATE_PERIOD_MS);
+    timer_init(&kubelet->looks, kube_client_loop(options->client), on_looks, kubelet);
+    timer_set(&kubelet->looks, LOG_TIMES_PERIOD_MS);
     return kubelet;
 }
 
@@ -286,5 +299,6 @@ void kubelet_free(struct kubelet *kubelet) {
     watch_cache_free(kubelet->secrets);
     watch_cache_free(kubelet->config_maps);
     timer_release(&kubelet->rotation);
+    timer_release(&kubelet->looks);
     free(kubelet);
 }

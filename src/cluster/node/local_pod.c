@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "cluster/node/launch.h"
 #include "cluster/node/log_file.h"
+#include "cluster/node/log_times.h"
 #include "cluster/node/marks.h"
 #include "cluster/node/prober.h"
 #include "cluster/node/records.h"
@@ -21,7 +22,8 @@
 struct running {
     struct local_pod *local;
     struct container *container;
-    int pidfd; /* -1 = nothing runs */
+    int pidfd;         /* -1 = nothing runs */
+    int64_t log_bytes; /* at the last look; -1 = none yet */
     struct watch *watch;
     struct prober_call *probes[PROBE_KINDS];
 };
@@ -76,11 +78,17 @@ static void stop_watching(struct running *running) {
     }
 }
 
+static void look_at_log(struct local_pod *local, const struct container *container) {
+    cleanup_free char *log = records_log_file(local->folder, container->name, container->restart_count);
+    log_times_note(log, clock_wall_ms(), &running_of(local, container)->log_bytes);
+}
+
 static void on_process_ended(void *arg) {
     struct running *running = arg;
     struct local_pod *local = running->local;
     struct container *container = running->container;
     int code = 0;
+    look_at_log(local, container); /* what it said last */
     process_kill_leftovers(&container->process);
     enum process_end end = process_reap(running->pidfd, &code);
     stop_watching(running);
@@ -168,6 +176,7 @@ static void start(struct local_pod *local, struct container *container, int64_t 
         start_failed(local, container, "RunContainerError", &err, now_ms);
     } else {
         pod_note_started(container, process, container_next_run(container), now_ms, clock_wall_ms());
+        running_of(local, container)->log_bytes = -1;
         save(local);
         watch_process(local, container);
         cleanup_free char *created = xasprintf("Created container: %s", container->name);
@@ -417,7 +426,7 @@ struct local_pod *local_pod_new(const struct local_pod_context *context, struct 
     local->rendered = json_incref(local->written);
     timer_init(&local->timer, kube_client_loop(context->client), on_timer, local);
     for (size_t i = 0; i < pod->container_count; i++) {
-        local->running[i] = (struct running){.local = local, .container = &pod->containers[i], .pidfd = -1};
+        local->running[i] = (struct running){.local = local, .container = &pod->containers[i], .pidfd = -1, .log_bytes = -1};
         if (pod->containers[i].state == CONTAINER_RUNNING) {
             watch_process(local, &pod->containers[i]);
         }
@@ -480,6 +489,14 @@ void local_pod_rotate_logs(struct local_pod *local) {
         if (container->state == CONTAINER_RUNNING) {
             cleanup_free char *file = records_log_file(local->folder, container->name, container->restart_count);
             log_file_rotate(file);
+        }
+    }
+}
+
+void local_pod_look_at_logs(struct local_pod *local) {
+    for (size_t i = 0; i < local->pod->container_count; i++) {
+        if (local->pod->containers[i].state == CONTAINER_RUNNING) {
+            look_at_log(local, &local->pod->containers[i]);
         }
     }
 }

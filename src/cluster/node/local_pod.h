@@ -34,5 +34,6 @@ void local_pod_on_object(struct local_pod *local, json_t *object);         /* th
 void local_pod_on_vanished(struct local_pod *local);                       /* the API has it no more: its processes are killed */
 void local_pod_take_address(struct local_pod *local, const char *address); /* it had none */
 void local_pod_rotate_logs(struct local_pod *local);                       /* cuts log files that grew too large */
+void local_pod_look_at_logs(struct local_pod *local);                      /* notes how large they are now, see log_times.h */
 
 #endif

@@ -1,6 +1,7 @@
 #include "cluster/node/log_file.h"
 
 #include "base/alloc.h"
+#include "cluster/node/log_times.h"
 
 #include <fcntl.h>
 #include <stdbool.h>
@@ -23,6 +24,7 @@ void log_file_rotate(const char *path) {
     while (offset < info.st_size && sendfile(to, from, &offset, (size_t)(info.st_size - offset)) > 0) {
     }
     (void)!ftruncate(from, 0);
+    log_times_forget(path);
 }
 
 int64_t log_file_tail_offset(int fd, int64_t lines) {
@@ -41,6 +43,21 @@ int64_t log_file_tail_offset(int fd, int64_t lines) {
         for (ssize_t i = got - 1; i >= 0; i--) {
             bool is_last_byte = start + i == info.st_size - 1; /* the line break that ends the last line starts no further one */
             if (piece[i] == '\n' && !is_last_byte && ++found == lines) {
+                return start + i + 1;
+            }
+        }
+        end = start;
+    }
+    return 0;
+}
+
+int64_t log_file_line_start(int fd, int64_t offset) {
+    char piece[4096];
+    for (int64_t end = offset; end > 0;) {
+        int64_t start = end > (int64_t)sizeof(piece) ? end - (int64_t)sizeof(piece) : 0;
+        ssize_t got = pread(fd, piece, (size_t)(end - start), start);
+        for (ssize_t i = got - 1; i >= 0; i--) {
+            if (piece[i] == '\n') {
                 return start + i + 1;
             }
         }

@@ -11,5 +11,7 @@
 void log_file_rotate(const char *path);
 /* Where the last `lines` lines start. 0 when there are fewer; the end of the file for 0 lines. */
 int64_t log_file_tail_offset(int fd, int64_t lines);
+/* Where the line starts that the byte at `offset` belongs to. */
+int64_t log_file_line_start(int fd, int64_t offset);
 
 #endif

@@ -171,7 +171,11 @@ static int start(struct node *node, const struct node_options *options, struct e
     node->has_config = true;
     node->loop = loop_new();
     loop_on_signals(node->loop, signals, on_signal, node);
-    node->log_server = log_server_new(node->loop, err);
+    if (node->config.token == NULL) {
+        return error_set(err, ERROR_INVALID,
+                         "the kubeconfig has no token: the node shares one with the API server, which asks it for logs");
+    }
+    node->log_server = log_server_new(node->loop, node->config.token, err);
     if (node->log_server == NULL) {
         return -1;
     }

@@ -1,6 +1,7 @@
 #include "cluster/node/records.h"
 
 #include "base/file.h"
+#include "cluster/node/log_times.h"
 #include "kube/client.h"
 
 #include <dirent.h>
@@ -24,6 +25,7 @@ int records_prepare_log(const char *pod_folder, const char *container, int resta
     if (restart >= 2) {
         cleanup_free char *old = records_log_file(pod_folder, container, restart - 2);
         cleanup_free char *old_rotated = xasprintf("%s.1", old);
+        log_times_forget(old);
         (void)unlink(old);
         (void)unlink(old_rotated);
     }
