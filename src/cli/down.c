@@ -45,13 +45,21 @@ static int run(const char *directory, struct error *err) {
         return 0;
     }
     bool was_running = instance_is_running(&instance);
+    bool had_roles = instance_any_role_runs(&instance);
+    int pod_processes = 0;
     cleanup_free char *node = path_join(directory, "node");
     if (stop_supervisor(&instance, err) < 0 || instance_stop_roles(&instance, err) < 0 ||
-        node_kill_all(node, PODS_GRACE_MS, NULL, err) < 0 || mark_stopped(directory, &instance, err) < 0) {
+        node_kill_all(node, PODS_GRACE_MS, &pod_processes, err) < 0) {
         return -1;
+    }
+    struct error mark_err = {0};
+    if (mark_stopped(directory, &instance, &mark_err) < 0) { /* a full disk: the pids in the file are those of the dead */
+        (void)fprintf(stderr, "davit down: all is stopped, but that could not be noted: %s\n", mark_err.message);
     }
     if (was_running) {
         (void)printf("stopped; the objects are kept in %s, `davit up` goes on from there\n", directory);
+    } else if (had_roles || pod_processes > 0) {
+        (void)printf("the supervisor in %s had been killed; what it left running is stopped, the objects are kept\n", directory);
     } else {
         (void)printf("was not running in %s\n", directory);
     }

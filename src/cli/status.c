@@ -67,10 +67,7 @@ static int run(const char *directory, bool gateway_url_only, struct error *err) 
         return -1;
     }
     if (err->code == ERROR_NOT_FOUND || !instance_is_running(&instance)) {
-        bool has_roles = false;
-        for (size_t i = 0; err->code != ERROR_NOT_FOUND && i < instance.role_count; i++) {
-            has_roles = has_roles || process_is_alive(&instance.roles[i].process);
-        }
+        bool has_roles = err->code != ERROR_NOT_FOUND && instance_any_role_runs(&instance);
         (void)printf(has_roles ? "the supervisor in %s was killed and its roles still run; `davit up --detach` takes over, `davit "
                                  "down` stops them\n"
                                : "davit is not running in %s; `davit up --detach` starts it\n",

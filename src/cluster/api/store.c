@@ -27,19 +27,22 @@ struct store {
 };
 
 static int sql_error(struct store *store, struct error *err, const char *what) {
-    return error_set(err, ERROR_IO, "store: %s: %s", what, sqlite3_errmsg(store->db));
+    int cause = sqlite3_system_errno(store->db); /* "disk I/O error" alone does not say that the disk is full */
+    return error_set(err, ERROR_IO, "store: %s: %s%s%s%s", what, sqlite3_errmsg(store->db), cause != 0 ? " (" : "",
+                     cause != 0 ? strerror(cause) : "", cause != 0 ? ")" : "");
 }
 
-static int run_sql(struct store *store, const char *sql, struct error *err) {
+/* `what` it does, for the message. */
+static int run_sql(struct store *store, const char *what, const char *sql, struct error *err) {
     if (sqlite3_exec(store->db, sql, NULL, NULL, NULL) != SQLITE_OK) {
-        return sql_error(store, err, sql);
+        return sql_error(store, err, what);
     }
     return 0;
 }
 
 static int prepare(struct store *store, const char *sql, sqlite3_stmt **ret_statement, struct error *err) {
     if (sqlite3_prepare_v3(store->db, sql, -1, SQLITE_PREPARE_PERSISTENT, ret_statement, NULL) != SQLITE_OK) {
-        return sql_error(store, err, sql);
+        return sql_error(store, err, "preparing a statement");
     }
     return 0;
 }
@@ -60,9 +63,9 @@ static int check_version(struct store *store, struct error *err) {
 
 static int set_up(struct store *store, struct error *err) {
     sqlite3_busy_timeout(store->db, 5000);
-    if (run_sql(store, "PRAGMA journal_mode=WAL", err) < 0 || run_sql(store, "PRAGMA synchronous=FULL", err) < 0 ||
-        check_version(store, err) < 0 ||
-        run_sql(store,
+    if (run_sql(store, "opening the write-ahead log", "PRAGMA journal_mode=WAL", err) < 0 ||
+        run_sql(store, "setting up", "PRAGMA synchronous=FULL", err) < 0 || check_version(store, err) < 0 ||
+        run_sql(store, "making the tables",
                 "CREATE TABLE IF NOT EXISTS objects(resource TEXT NOT NULL, key TEXT NOT NULL, revision INTEGER NOT NULL, body "
                 "BLOB NOT NULL,"
                 " PRIMARY KEY(resource, key)) WITHOUT ROWID;"
@@ -154,7 +157,7 @@ static int write_all(struct store *store, const struct store_batch *first, struc
     if (revision == 0) {
         return 0; /* barriers only */
     }
-    if (run_sql(store, "BEGIN IMMEDIATE", err) < 0) {
+    if (run_sql(store, "beginning", "BEGIN IMMEDIATE", err) < 0) {
         return -1;
     }
     for (const struct store_batch *batch = first; batch != NULL; batch = batch->next) {
@@ -165,7 +168,7 @@ static int write_all(struct store *store, const struct store_batch *first, struc
         }
     }
     sqlite3_bind_int64(store->set_revision, 1, revision);
-    if (step_and_reset(store, store->set_revision, err) < 0 || run_sql(store, "COMMIT", err) < 0) {
+    if (step_and_reset(store, store->set_revision, err) < 0 || run_sql(store, "writing", "COMMIT", err) < 0) {
         goto undo;
     }
     return 0;

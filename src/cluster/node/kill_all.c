@@ -5,6 +5,7 @@
 #include "cluster/node/marks.h"
 #include "cluster/node/records.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <time.h>
 
@@ -67,6 +68,12 @@ static bool wait_for_end(const char *folder, int64_t wait_ms) {
 
 int node_kill_all(const char *folder, int64_t grace_ms, int *ret_count, struct error *err) {
     cleanup_free char *absolute = realpath(folder, NULL);
+    if (absolute == NULL && errno == ENOENT) { /* no node ever started there */
+        if (ret_count != NULL) {
+            *ret_count = 0;
+        }
+        return 0;
+    }
     if (absolute == NULL) {
         return error_set_errno(err, "%s", folder);
     }

@@ -101,6 +101,15 @@ bool instance_is_running(const struct instance *instance) {
     return instance->supervisor.pid > 0 && process_is_alive(&instance->supervisor);
 }
 
+bool instance_any_role_runs(const struct instance *instance) {
+    for (size_t i = 0; i < instance->role_count; i++) {
+        if (process_is_alive(&instance->roles[i].process)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct process_id instance_own_process(void) {
     struct process_id process = {.pid = getpid()};
     cleanup_buffer struct buffer text = BUFFER_INIT;

@@ -33,6 +33,7 @@ int instance_read(const char *directory, struct instance *ret_instance, struct e
 /* Writes davit.json (0600). */
 int instance_write(const char *directory, const struct instance *instance, struct error *err) DAVIT_MUST_USE;
 bool instance_is_running(const struct instance *instance);
+bool instance_any_role_runs(const struct instance *instance); /* also without a supervisor, which was killed then */
 /* This process, as it is written there. */
 struct process_id instance_own_process(void);
 /* Waits until the process is gone, at most timeout_ms; false when it is not. Blocks. */
