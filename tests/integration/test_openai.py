@@ -3,6 +3,7 @@
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
 
 import openai
 import pytest
@@ -127,6 +128,8 @@ def test_an_adapter_of_the_same_name_elsewhere_takes_nothing(served):
     mine, other = list(served.artifacts)[:2]
     before = served.text(mine, SQL_QUESTION)
     names = {mine: "default/", BASE: "a base model"}
+    created = datetime.fromisoformat(served.get("modeladapter", mine)["metadata"]["creationTimestamp"])
+    until(lambda: datetime.now(timezone.utc) >= created + timedelta(seconds=1), "a later second: timestamps have no fractions")
     served.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "aaa"}}))
     for name in names:
         served.apply(json.dumps({
