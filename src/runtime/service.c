@@ -2,6 +2,7 @@
 
 #include "adapter/artifact_url.h"
 #include "base/log.h"
+#include "runtime/engine_metrics.h"
 #include "runtime/lora_answer.h"
 #include "runtime/lora_request.h"
 
@@ -147,7 +148,7 @@ static void on_engine_metrics(void *arg, const struct transfer_response *respons
     loader_show_revisions(service->loader, show_revision, service);
     metrics_render(service->page, &page);
     if (err == NULL && response->status == 200) {
-        buffer_append(&page, response->body, response->body_len);
+        engine_metrics_append(&page, response->body, response->body_len);
     }
     end_call(call);
     reply(service, request, endpoint, 200, METRICS_CONTENT_TYPE, page.data, page.len);

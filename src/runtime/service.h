@@ -1,5 +1,5 @@
 /* The sidecar's HTTP service, on a loop: lora_adapter/load and unload, models, health, readiness, metrics (its own, then the
- * engine's as they are).
+ * engine's, see runtime/engine_metrics.h).
  *
  * The API refuses unknown members, so what a caller adds comes in header fields: X-Request-Id is logged, X-Davit-Revision (16
  * digits of hex) is kept with the adapter and shown in davit_runtime_adapter_info. */
