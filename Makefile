@@ -4,6 +4,8 @@
 #   make demo       installs what is needed, builds, brings the model, and shows adapters answering
 #   make down       ends what the demo started
 #   make test       unit and integration tests
+#   make test-interop
+#                   against real peers, a Kubernetes API server among them (built once, ten minutes); by hand
 #   make test-chaos kill -9 of every part in turn under eight streams; by hand, takes minutes
 #   make bench-engine
 #                   tokens a second of the CPU engine, in-process; by hand
@@ -19,7 +21,7 @@ BUILD := build/release
 SANITIZE := build/sanitize
 WERROR ?= --werror
 
-.PHONY: all build demo down test test-chaos bench-engine bench-controller sanitize ci lint fuzz install clean
+.PHONY: all build demo down test test-interop test-chaos bench-engine bench-controller sanitize ci lint fuzz install clean
 
 all: build
 
@@ -56,6 +58,10 @@ bench-engine:
 bench-controller:
 	@scripts/install-packages build test
 	@scripts/bench-controller $(if $(REFERENCE),--reference $(REFERENCE)) $(BENCH)
+
+test-interop:
+	@scripts/install-packages build interop
+	@scripts/run-tests interop
 
 sanitize:
 	@scripts/install-packages build test
