@@ -50,6 +50,33 @@ static int set_int(const struct option_spec *spec, const char *origin, const cha
     return 0;
 }
 
+/* Numbers with units one after the other: "1m30s", "1.5s". */
+static int parse_duration(const char *text, int64_t *ret_ms) {
+    static const struct {
+        const char *name;
+        double ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}}; /* "ms" before "m" */
+    double total_ms = 0;
+    if (*text == '\0') {
+        return -1;
+    }
+    while (*text != '\0') {
+        char *end = NULL;
+        double number = strtod(text, &end);
+        size_t unit = 0;
+        while (unit < ARRAY_LEN(units) && strncmp(end, units[unit].name, strlen(units[unit].name)) != 0) {
+            unit++;
+        }
+        if (end == text || unit == ARRAY_LEN(units) || !(number >= 0 && number < 1e9)) {
+            return -1;
+        }
+        total_ms += number * units[unit].ms;
+        text = end + strlen(units[unit].name);
+    }
+    *ret_ms = (int64_t)total_ms;
+    return 0;
+}
+
 static int set_value(const struct option_spec *spec, const char *origin, const char *text, struct error *err) {
     switch (spec->type) {
     case OPTION_FLAG:
@@ -71,6 +98,11 @@ static int set_value(const struct option_spec *spec, const char *origin, const c
         *(double *)spec->target = value;
         return 0;
     }
+    case OPTION_DURATION:
+        if (parse_duration(text, spec->target) < 0) {
+            return error_set(err, ERROR_INVALID, "%s: expected a duration such as 15s or 1m30s, found \"%s\"", origin, text);
+        }
+        return 0;
     case OPTION_STRINGS: {
         struct option_strings *list = spec->target;
         if (list->count == OPTION_STRINGS_MAX) {

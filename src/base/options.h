@@ -12,12 +12,13 @@
 #include <stdio.h>
 
 enum option_type {
-    OPTION_FLAG,    /* bool */
-    OPTION_STRING,  /* const char *, borrowed from argv or the environment */
-    OPTION_INT,     /* int64_t within [minimum, maximum] */
-    OPTION_FLOAT,   /* double */
-    OPTION_STRINGS, /* struct option_strings: may be given several times */
-    OPTION_IGNORED, /* accepted with a warning; takes a value like OPTION_STRING when `takes_value` */
+    OPTION_FLAG,     /* bool */
+    OPTION_STRING,   /* const char *, borrowed from argv or the environment */
+    OPTION_INT,      /* int64_t within [minimum, maximum] */
+    OPTION_FLOAT,    /* double */
+    OPTION_DURATION, /* int64_t milliseconds, from "1m30s", "500ms", "2h" (as Go writes durations) */
+    OPTION_STRINGS,  /* struct option_strings: may be given several times */
+    OPTION_IGNORED,  /* accepted with a warning; takes a value like OPTION_STRING when `takes_value` */
 };
 
 #define OPTION_STRINGS_MAX 64

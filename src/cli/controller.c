@@ -28,6 +28,8 @@ int cli_controller(int argc, char **argv) {
     const char *kubeconfig = NULL, *namespace = NULL, *proof = "effect", *policy = "leastAdapters", *log_level = "info";
     const char *metrics_address = "127.0.0.1:0", *health_address = "0";
     bool enable_sidecar = false, leader_elect = false;
+    const char *lease_namespace = NULL, *lease_name = "davit-controller";
+    int64_t lease_duration_ms = 0, renew_deadline_ms = 0, retry_period_ms = 0;
     double poll_period = 2;
     int64_t burst = 100;
     const struct option_spec table[] = {
@@ -60,7 +62,7 @@ int cli_controller(int argc, char **argv) {
          .type = OPTION_STRING,
          .target = &policy,
          .value_name = "NAME",
-         .help = "random, leastAdapters (default) or binPack"},
+         .help = "random, leastAdapters (default), binPack or spread"},
         {.name = "metrics-bind-address",
          .type = OPTION_STRING,
          .target = &metrics_address,
@@ -78,7 +80,35 @@ int cli_controller(int argc, char **argv) {
          .help = "calls to the API at once (default 100)",
          .minimum = 1,
          .maximum = 10000},
-        {.name = "leader-elect", .type = OPTION_FLAG, .target = &leader_elect, .help = "accepted; run one controller at a time"},
+        {.name = "leader-elect",
+         .type = OPTION_FLAG,
+         .target = &leader_elect,
+         .help = "of several controllers one acts: the holder of a Lease"},
+        {.name = "leader-election-namespace",
+         .type = OPTION_STRING,
+         .target = &lease_namespace,
+         .value_name = "NAME",
+         .help = "of the Lease (default: the namespace this process is configured for)"},
+        {.name = "leader-election-id",
+         .type = OPTION_STRING,
+         .target = &lease_name,
+         .value_name = "NAME",
+         .help = "of the Lease (default davit-controller)"},
+        {.name = "leader-election-lease-duration",
+         .type = OPTION_DURATION,
+         .target = &lease_duration_ms,
+         .value_name = "TIME",
+         .help = "a Lease that nobody renews is taken over after that (default 15s)"},
+        {.name = "leader-election-renew-deadline",
+         .type = OPTION_DURATION,
+         .target = &renew_deadline_ms,
+         .value_name = "TIME",
+         .help = "a leader that cannot renew stops acting after that (default 10s)"},
+        {.name = "leader-election-retry-period",
+         .type = OPTION_DURATION,
+         .target = &retry_period_ms,
+         .value_name = "TIME",
+         .help = "between tries (default 2s)"},
         {.name = "log-level",
          .type = OPTION_STRING,
          .target = &log_level,
@@ -88,11 +118,6 @@ int cli_controller(int argc, char **argv) {
          .type = OPTION_IGNORED,
          .takes_value = true,
          .help = "ignored: calls are bounded by --kube-api-burst"},
-        {.name = "leader-election-namespace", .type = OPTION_IGNORED, .takes_value = true, .help = "ignored"},
-        {.name = "leader-election-id", .type = OPTION_IGNORED, .takes_value = true, .help = "ignored"},
-        {.name = "leader-election-lease-duration", .type = OPTION_IGNORED, .takes_value = true, .help = "ignored"},
-        {.name = "leader-election-renew-deadline", .type = OPTION_IGNORED, .takes_value = true, .help = "ignored"},
-        {.name = "leader-election-retry-period", .type = OPTION_IGNORED, .takes_value = true, .help = "ignored"},
         {.name = "leader-election-resource-lock", .type = OPTION_IGNORED, .takes_value = true, .help = "ignored"},
         {.name = "metrics-secure", .type = OPTION_IGNORED, .help = "ignored: the page is clear text"},
         {.name = "enable-http2", .type = OPTION_IGNORED, .help = "ignored"},
@@ -123,18 +148,21 @@ int cli_controller(int argc, char **argv) {
                                          .poll_period_ms = (int64_t)(poll_period * 1000),
                                          .metrics_address = metrics_address,
                                          .health_address = health_address,
-                                         .calls_max = (int)burst};
+                                         .calls_max = (int)burst,
+                                         .elects_leader = leader_elect,
+                                         .lease_namespace = lease_namespace,
+                                         .lease_name = lease_name,
+                                         .lease_duration_ms = lease_duration_ms,
+                                         .renew_deadline_ms = renew_deadline_ms,
+                                         .retry_period_ms = retry_period_ms};
     if (parse_proof(proof, &options.proof) < 0) {
         return fail_usage("proof", proof, "effect, generate or list");
     }
     if (placement_policy_parse(policy, &options.policy) < 0) {
-        return fail_usage("model-adapter-scheduler-policy", policy, "random, leastAdapters or binPack");
+        return fail_usage("model-adapter-scheduler-policy", policy, placement_policy_names());
     }
     if (!(poll_period >= 0.05 && poll_period <= 3600)) {
         return fail_usage("poll-period", "out of range", "0.05 to 3600 seconds");
-    }
-    if (leader_elect) {
-        log_info("--leader-elect: leadership is taken without contest; run one controller at a time");
     }
     return controller_run(&options, &err) < 0 ? command_failed("controller", &err) : 0;
 }

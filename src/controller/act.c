@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "controller/secrets.h"
 #include "controller/world.h"
+#include "kube/lease.h"
 
 #include <string.h>
 
@@ -160,6 +161,8 @@ static void send_request(struct operation *operation, struct dialect_request *bo
                                        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
                                        .timeout_ms = timeout_ms,
                                        .body_bytes_max = BODY_BYTES_MAX,
+                                       .may_send = operation->controller->lease != NULL ? lease_may_send : NULL,
+                                       .may_send_arg = operation->controller->lease,
                                        .on_done = on_answer,
                                        .arg = operation};
     operation->transfer = transfer_start(operation->controller->transfers, &request);

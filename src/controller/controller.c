@@ -262,6 +262,42 @@ static struct watch_cache *watch(struct controller *controller, const struct kub
     return watch_cache_new(&options);
 }
 
+/* ---- leadership ---- */
+
+static void on_leading(void *arg) {
+    struct controller *controller = arg;
+    log_info("leading as %s", lease_identity(controller->lease));
+    start_acting(controller);
+}
+
+/* What was under way is of no use to the next leader, and what this process believes would have to be forgotten: it ends. */
+static void on_lost(void *arg) {
+    struct controller *controller = arg;
+    log_error("the lease is held by \"%s\" now", lease_holder(controller->lease));
+    controller->has_lost = true;
+    loop_stop(controller->loop);
+}
+
+static int campaign(struct controller *controller, const struct kube_config *config, struct error *err) {
+    const struct controller_options *options = controller->options;
+    struct lease_options lease = {.client = controller->lease_client,
+                                  .namespace = options->lease_namespace != NULL ? options->lease_namespace : config->namespace,
+                                  .name = options->lease_name,
+                                  .duration_ms = options->lease_duration_ms,
+                                  .renew_deadline_ms = options->renew_deadline_ms,
+                                  .retry_period_ms = options->retry_period_ms,
+                                  .on_started = on_leading,
+                                  .on_stopped = on_lost,
+                                  .arg = controller};
+    controller->lease = lease_new(&lease, err);
+    if (controller->lease == NULL) {
+        return -1;
+    }
+    kube_client_guard_writes(controller->kube, lease_may_send, controller->lease);
+    log_info("waiting to lead by Lease %s/%s", lease.namespace, lease.name);
+    return 0;
+}
+
 /* ---- life ---- */
 
 static void on_signal(void *arg, int number) {
@@ -276,6 +312,10 @@ struct stopper {
     int64_t since_ms;
 };
 
+static void on_released(void *arg) {
+    loop_stop(((struct controller *)arg)->loop);
+}
+
 /* What is being written is finished; what runs on engines is left to the next start, which lists before it acts. */
 static void on_stop_timer(void *arg) {
     struct stopper *stopper = arg;
@@ -283,7 +323,11 @@ static void on_stop_timer(void *arg) {
     if (controller->is_stopping) {
         stopper->since_ms = stopper->since_ms != 0 ? stopper->since_ms : clock_now_ms();
         if (controller->writes == 0 || clock_now_ms() - stopper->since_ms > STOP_MS) {
-            loop_stop(controller->loop);
+            if (controller->lease != NULL) {
+                lease_release(controller->lease, on_released, controller);
+            } else {
+                loop_stop(controller->loop);
+            }
             return;
         }
     }
@@ -317,6 +361,8 @@ static void register_metrics(struct controller *controller) {
          {.name = "davit_controller_writes_total", .help = "Writes to the Kubernetes API, events aside.", .label_names = {"kind"}}},
         {&controller->count.adapters,
          {.name = "davit_controller_adapters", .help = "ModelAdapters by phase.", .type = METRIC_GAUGE, .label_names = {"phase"}}},
+        {&controller->count.leader,
+         {.name = "davit_controller_leader", .help = "1 while this process acts, 0 while it waits to lead.", .type = METRIC_GAUGE}},
         {&controller->count.queue_depth,
          {.name = "davit_controller_queue_depth",
           .help = "Adapters that are due or will be looked at again.",
@@ -343,6 +389,7 @@ static void render_metrics(void *arg, struct buffer *out) {
         const char *labels[] = {phases[i], NULL};
         metric_set(controller->count.adapters, labels, counts[i]);
     }
+    metric_set(controller->count.leader, NULL, controller->lease == NULL || lease_is_held(controller->lease));
     metric_set(controller->count.queue_depth, NULL, work_queue_depth(controller->queue));
     metrics_render(controller->metrics, out);
 }
@@ -355,6 +402,7 @@ static void start(struct controller *controller, const struct kube_config *confi
     controller->transfers = transfers_new(controller->loop);
     controller->kube =
         kube_client_new(controller->loop, controller->transfers, config, "davit-controller", controller->options->calls_max);
+    controller->lease_client = kube_client_new(controller->loop, controller->transfers, config, "davit-controller", 2);
     controller->queue = work_queue_new(controller->loop, 1, on_key, controller);
     controller->events = event_recorder_new(controller->kube, "model-adapter-controller");
     controller->secrets = secrets_new(controller->kube);
@@ -368,6 +416,9 @@ static void start(struct controller *controller, const struct kube_config *confi
 
 static void release(struct controller *controller) {
     world_free(controller);
+    if (controller->lease != NULL) {
+        lease_free(controller->lease);
+    }
     watch_cache_free(controller->adapters_cache);
     watch_cache_free(controller->pods_cache);
     watch_cache_free(controller->services_cache);
@@ -377,8 +428,16 @@ static void release(struct controller *controller) {
     event_recorder_free(controller->events);
     work_queue_free(controller->queue);
     kube_client_free(controller->kube);
+    kube_client_free(controller->lease_client);
     transfers_free(controller->transfers);
     metrics_free(controller->metrics);
+}
+
+static void fill_nonce(char *out, size_t room) {
+    for (size_t i = 0; i + 1 < room; i++) {
+        out[i] = "0123456789abcdef"[arc4random_uniform(16)];
+    }
+    out[room - 1] = '\0';
 }
 
 int controller_run(const struct controller_options *options, struct error *err) {
@@ -389,6 +448,7 @@ int controller_run(const struct controller_options *options, struct error *err) 
         return -1;
     }
     controller.loop = loop_new();
+    fill_nonce(controller.nonce, sizeof(controller.nonce));
     register_metrics(&controller);
     struct serve_options serve = {.loop = controller.loop,
                                   .addresses = {options->metrics_address, options->health_address},
@@ -400,10 +460,16 @@ int controller_run(const struct controller_options *options, struct error *err) 
     start(&controller, &config);
     struct serve *page = NULL;
     int result = serve_new(&serve, &page, err);
+    if (result == 0 && options->elects_leader) {
+        result = campaign(&controller, &config, err);
+    }
     if (result == 0) {
         loop_on_signals(controller.loop, signals, on_signal, &controller);
         timer_set(&stopper.timer, 100);
         loop_run(controller.loop);
+        if (controller.has_lost) {
+            result = error_set(err, ERROR_CONFLICT, "another controller leads now");
+        }
     }
     serve_free(page);
     timer_release(&stopper.timer);

@@ -20,6 +20,11 @@ struct controller_options {
     const char *metrics_address; /* "host:port", ":port", "0" or "" = none */
     const char *health_address;
     int calls_max; /* of the Kubernetes API at once */
+    /* Of several controllers one acts: the holder of a Lease. A controller that loses it ends (ERROR_CONFLICT). */
+    bool elects_leader;
+    const char *lease_namespace; /* NULL = the namespace that the configuration gives */
+    const char *lease_name;
+    int64_t lease_duration_ms, renew_deadline_ms, retry_period_ms; /* 0 = kube/lease.h's */
 };
 
 int controller_run(const struct controller_options *options, struct error *err) DAVIT_MUST_USE;

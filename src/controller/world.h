@@ -130,6 +130,7 @@ struct controller {
     struct loop *loop;
     struct kube_client *kube;
     struct transfers *transfers;
+    struct kube_client *lease_client;
     struct lease *lease; /* NULL = leads without contest */
     struct watch_cache *adapters_cache, *pods_cache, *services_cache, *slices_cache;
     struct watch_cache *nodes_cache; /* for zones and other domains; may never be synced */
@@ -142,6 +143,7 @@ struct controller {
     int writes;                            /* API writes that run */
     bool is_started;                       /* all caches were synced once */
     bool is_stopping;
+    bool has_lost;  /* the lease */
     char nonce[17]; /* of this run */
     struct metrics *metrics;
     struct {

@@ -83,9 +83,30 @@ static void test_help_shows_them(void **state) {
     free(text);
 }
 
+static void test_durations(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t ms; /* -1 = refused */
+    } rows[] = {{"15s", 15000}, {"500ms", 500}, {"1m30s", 90000}, {"2h", 7200000}, {"1.5s", 1500}, {"0s", 0},
+                {"15", -1},     {"", -1},       {"s", -1},        {"1d", -1},      {"-1s", -1},    {"1s ", -1}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        int64_t ms = -1;
+        const struct option_spec table[] = {{.name = "period", .type = OPTION_DURATION, .target = &ms}, {0}};
+        char *arguments[] = {(char *)"controller", (char *)"--period", (char *)rows[i].text, NULL};
+        struct error err = {0};
+        bool wants_help = false;
+        int result = options_parse(table, 3, arguments, &wants_help, &err);
+        if ((result < 0) != (rows[i].ms < 0) || ms != rows[i].ms) {
+            fail_msg("\"%s\": result %d, %lld ms", rows[i].text, result, (long long)ms);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_short_names),
+        cmocka_unit_test(test_durations),
         cmocka_unit_test(test_help_shows_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
