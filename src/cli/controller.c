@@ -31,7 +31,7 @@ int cli_controller(int argc, char **argv) {
     const char *lease_namespace = NULL, *lease_name = "davit-controller";
     int64_t lease_duration_ms = 0, renew_deadline_ms = 0, retry_period_ms = 0;
     double poll_period = 2;
-    int64_t burst = 100;
+    int64_t burst = 32;
     const struct option_spec table[] = {
         {.name = "kubeconfig",
          .type = OPTION_STRING,
@@ -77,7 +77,7 @@ int cli_controller(int argc, char **argv) {
          .type = OPTION_INT,
          .target = &burst,
          .value_name = "N",
-         .help = "calls to the API at once (default 100)",
+         .help = "calls to the API at once (default 32)",
          .minimum = 1,
          .maximum = 10000},
         {.name = "leader-elect",

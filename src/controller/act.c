@@ -215,6 +215,27 @@ static void send_unload(struct operation *operation, const struct adapter *adapt
     send_request(operation, &request, port, UNLOAD_TIMEOUT_MS);
 }
 
+/* One that nothing computed before can answer: of this start of the engine, this run of ours, and as many loads of the name as
+ * there were. The same for all adapters of a pod, so that the base model is asked once. Short: a dozen tokens are between a
+ * restarted engine and its first request. */
+static char *proof_prompt(const struct controller *controller, const struct pod *pod, int loads) {
+    cleanup_free char *text = xasprintf("%s %s %d", pod->start, controller->nonce, loads);
+    struct hash hash = hash_bytes(text, strlen(text));
+    char digits[HASH_HEX_BYTES];
+    hash_hex(&hash, digits);
+    return xasprintf("The answer to %.8s is", digits);
+}
+
+/* Proofs follow the load at once, in the same turn at the pod. */
+static void prepare_proof(struct operation *operation, struct binding *binding) {
+    struct hold *hold = binding->hold;
+    operation->kind = HOLD_PROVING;
+    operation->prompt = proof_prompt(operation->controller, operation->pod, hold->loads);
+    operation->base_model = xstrdup(base_model_of(operation->pod, binding->adapter));
+    operation->is_first = hold->loads == 1;
+    hold->running = HOLD_PROVING;
+}
+
 /* ---- answers ---- */
 
 static void log_outcome(const struct operation *operation, const char *what, const struct dialect_answer *answer, int64_t took_ms) {
@@ -226,7 +247,10 @@ static void log_outcome(const struct operation *operation, const char *what, con
     }
 }
 
-static void loaded(struct operation *operation, struct hold *hold, int status, const char *body, size_t len) {
+static void send_call(struct operation *operation, const struct adapter *adapter);
+
+static void loaded(struct operation *operation, struct binding *binding, int status, const char *body, size_t len) {
+    struct hold *hold = binding->hold;
     struct controller *controller = operation->controller;
     const char *engine[] = {operation->pod->facts.engine == DIALECT_SGLANG ? "sglang" : "vllm", NULL};
     int64_t now_ms = clock_now_ms();
@@ -242,7 +266,14 @@ static void loaded(struct operation *operation, struct hold *hold, int status, c
     }
     log_outcome(operation, "load", &answer, took_ms);
     hold_note_load(hold, operation->revision, &answer, took_ms, now_ms);
-    end(operation);
+    const struct adapter *adapter = binding->adapter;
+    bool is_still_wanted = hold->is_wanted && !adapter->spec.is_deleting && strcmp(operation->revision, adapter->revision) == 0;
+    if (answer.outcome == DIALECT_DONE && is_still_wanted && controller->options->proof != PROOF_LIST) {
+        prepare_proof(operation, binding);
+        send_call(operation, adapter);
+    } else {
+        end(operation);
+    }
 }
 
 static void unloaded(struct operation *operation, struct binding *binding, int status, const char *body, size_t len) {
@@ -343,7 +374,7 @@ static void take_answer(struct operation *operation, struct binding *binding, in
         secrets_forget(operation->controller->secrets, spec->namespace, spec->api_key_secret_name);
     }
     if (operation->kind == HOLD_LOADING) {
-        loaded(operation, binding->hold, status, body, len);
+        loaded(operation, binding, status, body, len);
     } else if (operation->kind == HOLD_UNLOADING) {
         unloaded(operation, binding, status, body, len);
     } else {
@@ -428,17 +459,6 @@ static void go_on(struct operation *operation, struct binding *binding) {
     }
 }
 
-/* One that nothing computed before can answer: of this start of the engine, this run of ours, and as many loads of the name as
- * there were. The same for all adapters of a pod, so that the base model is asked once. Short: a dozen tokens are between a
- * restarted engine and its first request. */
-static char *proof_prompt(const struct controller *controller, const struct pod *pod, int loads) {
-    cleanup_free char *text = xasprintf("%s %s %d", pod->start, controller->nonce, loads);
-    struct hash hash = hash_bytes(text, strlen(text));
-    char digits[HASH_HEX_BYTES];
-    hash_hex(&hash, digits);
-    return xasprintf("The answer to %.8s is", digits);
-}
-
 void act_start(struct controller *controller, struct binding *binding, enum hold_action kind) {
     struct adapter *adapter = binding->adapter;
     struct pod *pod = binding->pod;
@@ -454,12 +474,10 @@ void act_start(struct controller *controller, struct binding *binding, enum hold
     if (adapter->spec.api_key_secret_name[0] == '\0' && adapter->spec.api_key != NULL && adapter->spec.api_key[0] != '\0') {
         operation->api_key = xstrdup(adapter->spec.api_key);
     }
-    if (kind == HOLD_PROVING) {
-        operation->prompt = proof_prompt(controller, pod, binding->hold->loads);
-        operation->base_model = xstrdup(base_model_of(pod, adapter));
-        operation->is_first = binding->hold->loads == 1;
-    }
     binding->hold->running = kind;
+    if (kind == HOLD_PROVING) {
+        prepare_proof(operation, binding);
+    }
     LIST_INSERT_HEAD(&pod->operations, operation, in_pod);
     pod->operation_count++;
     controller->operations++;

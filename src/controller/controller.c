@@ -382,7 +382,7 @@ static void render_metrics(void *arg, struct buffer *out) {
     for (size_t at = 0; (entry = map_next(&controller->adapters, &at)) != NULL;) {
         const struct adapter *adapter = entry->value;
         for (size_t i = 0; i < ARRAY_LEN(phases); i++) {
-            counts[i] += strcmp(adapter->seen.phase, phases[i]) == 0;
+            counts[i] += strcmp(json_string_at(adapter->object, "seen.phase", "Pending"), phases[i]) == 0;
         }
     }
     for (size_t i = 0; i < ARRAY_LEN(phases); i++) {

@@ -10,7 +10,7 @@
 #define CAUSES_NAMED_MAX 10
 /* Changes that decide nothing are collected: six writes an adapter from creation to Ready have to do. */
 #define WRITE_GAP_MS 5000
-#define WRITE_GAP_READY_MS 500
+#define WRITE_GAP_READY_MS 1500
 
 struct verdict {
     bool is_true;
@@ -489,17 +489,18 @@ static bool is_urgent(const struct plan_input *input, const struct verdict *read
 void plan_status_decide(const struct plan_input *input, struct plan *plan) {
     struct tally tally = {0};
     struct verdict verdicts[CONDITION_COUNT] = {0};
+    if ((input->writes_running & WRITE_STATUS) != 0) {
+        return;
+    }
     judge(input, plan, &tally, verdicts);
-    if ((input->writes_running & WRITE_STATUS) == 0) {
-        int64_t gap_ms = verdicts[READY].is_true ? WRITE_GAP_READY_MS : WRITE_GAP_MS;
-        bool is_now = is_urgent(input, &verdicts[READY]) || input->status_written_ms == 0;
-        int64_t due_ms = is_now ? input->now_ms : input->status_written_ms + gap_ms;
-        due_ms = due_ms > input->write_after_ms ? due_ms : input->write_after_ms;
-        if (due_ms > input->now_ms) {
-            plan_look_again(plan, due_ms);
-        } else {
-            plan->due |= WRITE_STATUS;
-        }
+    int64_t gap_ms = verdicts[READY].is_true ? WRITE_GAP_READY_MS : WRITE_GAP_MS;
+    bool is_now = is_urgent(input, &verdicts[READY]) || input->status_written_ms == 0;
+    int64_t due_ms = is_now ? input->now_ms : input->status_written_ms + gap_ms;
+    due_ms = due_ms > input->write_after_ms ? due_ms : input->write_after_ms;
+    if (due_ms > input->now_ms) {
+        plan_look_again(plan, due_ms);
+    } else {
+        plan->due |= WRITE_STATUS;
     }
     release(&tally, verdicts);
 }

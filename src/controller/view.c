@@ -164,15 +164,16 @@ static void list_pods(const struct adapter *adapter, struct world_view *view) {
 static void see(const struct controller *controller, const struct adapter *adapter, struct plan_seen *seen) {
     const json_t *service = world_service(controller, adapter);
     const json_t *slice = world_slice(controller, adapter, 0);
+    const json_t *status = json_object_get(adapter->object, "seen");
     *seen = (struct plan_seen){.has_service = service != NULL,
                                .has_slice = slice != NULL,
                                .is_service_foreign = service != NULL && !objects_is_controlled_by(service, adapter->spec.uid),
                                .is_slice_foreign = slice != NULL && !objects_is_controlled_by(slice, adapter->spec.uid),
                                .digest = adapter->digest,
-                               .phase = adapter->seen.phase,
-                               .ready_status = adapter->seen.ready_status,
-                               .ready_reason = adapter->seen.ready_reason,
-                               .observed_generation = adapter->seen.observed_generation};
+                               .phase = json_string_at(status, "phase", ""),
+                               .ready_status = json_string_at(status, "readyStatus", ""),
+                               .ready_reason = json_string_at(status, "readyReason", ""),
+                               .observed_generation = json_int_at(status, "observedGeneration", 0)};
 }
 
 /* What the object asks for, else what the controller was started with. */

@@ -141,25 +141,15 @@ static void recall_loads(struct controller *controller, struct adapter *adapter,
     }
 }
 
-static void read_status(struct adapter *adapter, const json_t *status) {
-    const json_t *ready = condition_in(status, "Ready");
-    snprintf(adapter->seen.phase, sizeof(adapter->seen.phase), "%s", json_string_at(status, "phase", ""));
-    snprintf(adapter->seen.ready_status, sizeof(adapter->seen.ready_status), "%s", json_string_at(ready, "status", ""));
-    snprintf(adapter->seen.ready_reason, sizeof(adapter->seen.ready_reason), "%s", json_string_at(ready, "reason", ""));
-    adapter->seen.observed_generation = json_int_at(status, "observedGeneration", 0);
-}
-
 static void read_adapter(struct controller *controller, struct adapter *adapter, json_t *object) {
     int64_t generation = adapter->spec.generation;
     bool is_new = adapter->object == NULL;
-    cleanup_json json_t *status = objects_unpack(object);
     model_adapter_release(&adapter->spec);
     json_incref(object);
     json_decref(adapter->object);
     adapter->object = object;
     adapter->is_valid = model_adapter_read(object, &adapter->spec, &adapter->invalid) == 0;
     model_adapter_revision(&adapter->spec, adapter->revision);
-    read_status(adapter, status);
     if (is_new || generation != adapter->spec.generation) {
         if (adapter->is_valid) {
             selection_join(controller, adapter);
@@ -174,6 +164,7 @@ static void read_adapter(struct controller *controller, struct adapter *adapter,
         selection_seek(adapter, true); /* whatever pod has it gives it back */
     }
     if (is_new) {
+        cleanup_json json_t *status = objects_unpack(object);
         recall_loads(controller, adapter, status);
     } else if (generation != adapter->spec.generation) {
         for (size_t i = 0; i < adapter->binding_count; i++) {

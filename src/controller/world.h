@@ -119,10 +119,6 @@ struct adapter {
     int write_failures;
     int64_t write_after_ms;
     char *write_failure;
-    struct {
-        char phase[24], ready_status[8], ready_reason[64];
-        int64_t observed_generation;
-    } seen; /* of the status */
 };
 
 struct controller {

@@ -16,6 +16,10 @@
 #define BODY_BYTES_MAX_DEFAULT (64 * 1024 * 1024)
 #define KEPT_CONNECTIONS_MAX 256 /* more than any client has calls in flight: what one call leaves, the next takes */
 #define KEEPALIVE_SECONDS 30
+/* A connection that was idle for longer is not used again: servers close theirs after 60 s and more (Davit 75, Go 90), engines
+ * behind uvicorn after 5. */
+#define IDLE_SECONDS_MAX 50
+#define IDLE_SECONDS_MAX_CLEAR 4
 #define CA_CACHE_SECONDS 60
 
 enum transfer_failure { FAILURE_NONE, FAILURE_LIMIT, FAILURE_REFUSED, FAILURE_NOT_SENT };
@@ -409,6 +413,7 @@ static CURLcode set_up(struct transfer *transfer, const struct transfer_request 
     SET(CURLOPT_FOLLOWLOCATION, 0L); /* credentials go nowhere but where they were meant to */
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
     SET(CURLOPT_TCP_KEEPALIVE, 1L); /* a watch on a machine that is gone ends */
+    SET(CURLOPT_MAXAGE_CONN, (long)(strncasecmp(request->url, "https:", 6) == 0 ? IDLE_SECONDS_MAX : IDLE_SECONDS_MAX_CLEAR));
     SET(CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_SECONDS);
     SET(CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_SECONDS);
     SET(CURLOPT_USERAGENT, "davit");

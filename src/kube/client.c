@@ -15,12 +15,15 @@
 #define CALL_TIMEOUT_MS 30000
 #define RESENDS_MAX 10 /* on Retry-After */
 
+TAILQ_HEAD(exchange_list, exchange);
+
 struct exchange {
     TAILQ_ENTRY(exchange) link;
     struct kube_client *client;
-    struct transfer *transfer; /* NULL while it waits */
-    struct timer rest;         /* set: the API said when to come back */
-    bool is_call;              /* takes part in calls_max; else a stream */
+    struct transfer *transfer;  /* NULL while it waits */
+    struct exchange_list *list; /* of the client's, where it is */
+    struct timer rest;          /* set: the API said when to come back; made when it is needed */
+    bool is_call;               /* takes part in calls_max; else a stream */
     bool is_guarded;
     bool has_new_credentials; /* a 401 was answered with others */
     int resends;
@@ -38,8 +41,6 @@ struct exchange {
     void (*on_end)(struct exchange *exchange, const struct transfer_response *response, struct error *err);
 };
 
-TAILQ_HEAD(exchange_list, exchange);
-
 struct kube_client {
     struct loop *loop;
     struct transfers *transfers;
@@ -49,8 +50,9 @@ struct kube_client {
     int calls_max;
     bool (*may_write)(void *arg); /* NULL = always */
     void *may_write_arg;
-    int running;                    /* calls that are out */
-    struct exchange_list exchanges; /* all, in order of starting */
+    int running;                  /* calls that are out */
+    struct exchange_list waiting; /* to be sent: streams, then calls in order of starting */
+    struct exchange_list others;  /* out, or resting */
     unsigned round;
 };
 
@@ -156,37 +158,54 @@ static void send(struct exchange *exchange, const struct presented *presented) {
     header_lines_release(&headers);
 }
 
-static bool is_waiting(const struct exchange *exchange) {
-    return exchange->transfer == NULL && !timer_is_set(&exchange->rest);
+static void put(struct exchange *exchange, struct exchange_list *list) {
+    if (exchange->list != NULL) {
+        TAILQ_REMOVE(exchange->list, exchange, link);
+    }
+    exchange->list = list;
+    if (list == &exchange->client->waiting && !exchange->is_call) { /* streams do not wait for calls */
+        TAILQ_INSERT_HEAD(list, exchange, link);
+    } else if (list != NULL) {
+        TAILQ_INSERT_TAIL(list, exchange, link);
+    }
 }
 
 static void start_waiting(struct kube_client *client) {
     struct exchange *exchange = NULL;
     struct presented presented;
     bool is_known = false;
-    TAILQ_FOREACH(exchange, &client->exchanges, link) {
-        if (!is_waiting(exchange) || (exchange->is_call && client->running >= client->calls_max)) {
-            continue;
-        }
+    while ((exchange = TAILQ_FIRST(&client->waiting)) != NULL && (!exchange->is_call || client->running < client->calls_max)) {
         if (!is_known && !credentials_peek(client->credentials, &presented)) {
             return;
         }
         is_known = true;
+        put(exchange, &client->others);
         send(exchange, &presented);
     }
 }
 
 static void on_rested(void *arg) {
-    start_waiting(((struct exchange *)arg)->client);
+    struct exchange *exchange = arg;
+    put(exchange, &exchange->client->waiting);
+    start_waiting(exchange->client);
+}
+
+static void rest(struct exchange *exchange, int64_t for_ms) {
+    if (exchange->rest.event == NULL) {
+        timer_init(&exchange->rest, exchange->client->loop, on_rested, exchange);
+    }
+    timer_set(&exchange->rest, for_ms);
 }
 
 /* ---- the end ---- */
 
 static void leave(struct exchange *exchange) {
     struct kube_client *client = exchange->client;
-    TAILQ_REMOVE(&client->exchanges, exchange, link);
+    put(exchange, NULL);
     client->running -= exchange->is_call && exchange->transfer != NULL;
-    timer_release(&exchange->rest);
+    if (exchange->rest.event != NULL) {
+        timer_release(&exchange->rest);
+    }
 }
 
 static void exchange_release(struct exchange *exchange) {
@@ -202,7 +221,11 @@ static void exchange_release(struct exchange *exchange) {
 static bool goes_on(struct exchange *exchange, const struct transfer_response *response) {
     if (response->status == 401 && !exchange->has_new_credentials) {
         exchange->has_new_credentials = true;
-        return credentials_refused(exchange->client->credentials, exchange->generation);
+        if (!credentials_refused(exchange->client->credentials, exchange->generation)) {
+            return false;
+        }
+        put(exchange, &exchange->client->waiting);
+        return true;
     }
     bool is_asked_back = (response->status == 429 || response->status >= 500) && response->retry_after_ms > 0;
     bool has_time = !exchange->is_call || clock_now_ms() + response->retry_after_ms < exchange->deadline_ms;
@@ -210,7 +233,7 @@ static bool goes_on(struct exchange *exchange, const struct transfer_response *r
         return false;
     }
     exchange->resends++;
-    timer_set(&exchange->rest, response->retry_after_ms);
+    rest(exchange, response->retry_after_ms);
     return true;
 }
 
@@ -241,9 +264,9 @@ static void on_transfer_done(void *arg, const struct transfer_response *response
  */
 static void fail_waiting(struct kube_client *client, const struct error *cause) {
     client->round++;
-    struct exchange *exchange = TAILQ_FIRST(&client->exchanges);
+    struct exchange *exchange = TAILQ_FIRST(&client->waiting);
     while (exchange != NULL) {
-        if (!is_waiting(exchange) || exchange->round == client->round) {
+        if (exchange->round == client->round) {
             exchange = TAILQ_NEXT(exchange, link);
             continue;
         }
@@ -251,7 +274,7 @@ static void fail_waiting(struct kube_client *client, const struct error *cause) 
         (void)error_wrap(&err, "%s", exchange->what);
         leave(exchange);
         exchange->on_end(exchange, NULL, &err);
-        exchange = TAILQ_FIRST(&client->exchanges); /* it may have cancelled any other */
+        exchange = TAILQ_FIRST(&client->waiting); /* it may have cancelled any other */
     }
 }
 
@@ -268,8 +291,7 @@ static void on_credentials(void *arg, const struct error *err) {
 static void exchange_start(struct kube_client *client, struct exchange *exchange) {
     exchange->client = client;
     exchange->round = client->round;
-    timer_init(&exchange->rest, client->loop, on_rested, exchange);
-    TAILQ_INSERT_TAIL(&client->exchanges, exchange, link);
+    put(exchange, &client->waiting);
     start_waiting(client);
 }
 
@@ -402,7 +424,8 @@ struct kube_client *kube_client_new(struct loop *loop, struct transfers *transfe
     client->credentials = credentials_new(loop, config, on_credentials, client);
     client->user_agent = xstrdup(user_agent);
     client->calls_max = calls_max;
-    TAILQ_INIT(&client->exchanges);
+    TAILQ_INIT(&client->waiting);
+    TAILQ_INIT(&client->others);
     return client;
 }
 
@@ -420,7 +443,7 @@ void kube_client_free(struct kube_client *client) {
         return;
     }
     struct exchange *exchange = NULL;
-    while ((exchange = TAILQ_FIRST(&client->exchanges)) != NULL) {
+    while ((exchange = TAILQ_FIRST(&client->others)) != NULL || (exchange = TAILQ_FIRST(&client->waiting)) != NULL) {
         leave(exchange);
         transfer_cancel(exchange->transfer);
         exchange_release(exchange);

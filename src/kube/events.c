@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WAITING_MAX 50
+#define WAITING_MAX 1000
 #define RECORDS_MAX 1000
 #define SAME_EVENT_MS (10 * 60 * 1000)
 #define MESSAGE_BYTES 1024

@@ -1,5 +1,5 @@
 /* Kubernetes Events (core/v1), as client-go's recorder writes them: the same event again within ten minutes raises its count by a
- * patch instead of making a new object. Writes are best effort, at most 50 wait, older ones are dropped with a log line. */
+ * patch instead of making a new object. Writes are best effort, at most 1000 wait, older ones are dropped with a log line. */
 #ifndef DAVIT_KUBE_EVENTS_H
 #define DAVIT_KUBE_EVENTS_H
 

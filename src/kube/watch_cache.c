@@ -313,7 +313,8 @@ static void take_present(struct watch_cache *cache, const char *key, json_t *obj
         return; /* older than an own write; the event of that write is on its way */
     }
     if (entry == NULL || entry->object == entry->announced || revision_number(kube_resource_version(entry->object)) < revision) {
-        set_entry(cache, key, object);
+        cleanup_json json_t *kept = keep(cache, object);
+        set_entry(cache, key, kept);
         entry = map_get(&cache->entries, key);
     }
     announce_entry(cache, entry);
@@ -365,8 +366,7 @@ static int take_event(struct watch_cache *cache, enum watch_event_type type, jso
     if (type == WATCH_EVENT_DELETED) {
         take_deleted(cache, key, object);
     } else {
-        cleanup_json json_t *kept = keep(cache, object);
-        take_present(cache, key, kept);
+        take_present(cache, key, object);
     }
     return 0;
 }
