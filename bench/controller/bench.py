@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Measures the controller against fake engines and prints a table a scenario: time, requests, CPU seconds, memory.
 
-The embedded API by default. DAVIT_TEST_KUBECONFIG names another (with the ModelAdapter CRD installed; it is left as it was found), and
-DAVIT_TEST_NETWORK the /16 for engines where it takes no loopback addresses, for instance 10.77. With --reference, the path of the
-reference's controller manager, both are measured one after the other.
+The embedded API by default; with --api kubernetes a real kube-apiserver in a network namespace (tests/interop/kubernetes: root, etcd; built
+once). DAVIT_TEST_KUBECONFIG names any other that has the ModelAdapter CRD; it is left as it was found. DAVIT_TEST_NETWORK is then the /16
+for engines, since a real API server takes no loopback addresses. With --reference, the path of the reference's controller manager, both
+are measured one after the other.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+INTEROP = ROOT / "tests/interop/kubernetes"
 sys.path.insert(0, str(ROOT / "tests/integration"))
 
 import scenarios  # noqa: E402
@@ -45,6 +47,17 @@ def machine():
     return f"{time.strftime('%Y-%m-%d %H:%M')} UTC, commit {commit}, {cores} cores of {model}, Linux {platform.release()}"
 
 
+def run_on_kubernetes(folder, arguments):
+    """This program again, inside the network namespace of a real Kubernetes API."""
+    sys.path.insert(0, str(INTEROP))
+    from cluster import Cluster
+    with Cluster(folder, crds=sorted((ROOT / "deploy/crd").glob("*.yaml"))) as cluster:
+        environment = {"DAVIT_TEST_KUBECONFIG": str(cluster.kubeconfig), "DAVIT_TEST_NETWORK": "10.77",
+                       "DAVIT_TEST_AUDIT": str(cluster.folder / "audit.log"), "DAVIT_TEST_APISERVER_PID": str(cluster.apiserver.pid)}
+        command = cluster.namespace.command([sys.executable, __file__, *arguments])
+        return subprocess.run(command, env={**os.environ, **environment}).returncode
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(scenarios.ALL)} (default: {' '.join(scenarios.DEFAULT)})")
@@ -57,6 +70,7 @@ def main():
     parser.add_argument("--scale-pods", type=int, default=500)
     parser.add_argument("--poll-seconds", type=float, default=2)
     parser.add_argument("--reference", help="path of the reference's controller manager")
+    parser.add_argument("--api", choices=("embedded", "kubernetes"), default="embedded")
     parser.add_argument("--keep", metavar="DIR", help="leave logs there")
     options = parser.parse_args()
     unknown = set(options.scenarios) - set(scenarios.ALL)
@@ -65,7 +79,9 @@ def main():
     subjects = [Davit(), *([Reference(options.reference)] if options.reference else [])]
     with tempfile.TemporaryDirectory(prefix="davit-bench-") as scratch:
         folder = Path(options.keep or scratch)
-        print(machine(), flush=True)
+        if options.api == "kubernetes" and "DAVIT_TEST_KUBECONFIG" not in os.environ:
+            return run_on_kubernetes(folder / "kubernetes", sys.argv[1:])
+        print(f"{machine()}, {'a real' if 'DAVIT_TEST_KUBECONFIG' in os.environ else 'the embedded'} API server", flush=True)
         runs = 0
         for name in options.scenarios or scenarios.DEFAULT:
             tables = {}
@@ -78,7 +94,8 @@ def main():
                     tables.setdefault(title, {})[subject.name] = rows
                     if len(tables[title]) == len(subjects):
                         print_table(title, tables[title])
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,10 +6,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from roles import Api, ApiServer, Fakes, metrics_at, program
+from roles import Api, ApiServer, Fakes, program
 from world import until
 
-NAMESPACE = "bench"
 BASE = "base"
 QUIET_SECONDS = 2  # without a write: everything that was to be written is
 
@@ -17,8 +16,8 @@ QUIET_SECONDS = 2  # without a write: everything that was to be written is
 class Driver:
     """bench/controller/driver.c, a command at a time."""
 
-    def __init__(self, kubeconfig):
-        self.popen = subprocess.Popen([str(program("bench/controller/bench_driver")), str(kubeconfig), NAMESPACE], text=True,
+    def __init__(self, kubeconfig, namespace):
+        self.popen = subprocess.Popen([str(program("bench/controller/bench_driver")), str(kubeconfig), namespace], text=True,
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert json.loads(self.popen.stdout.readline())["synced"]
 
@@ -58,6 +57,29 @@ def memory_mib(pid, what):
     return int(line.split()[1]) / 1024
 
 
+class Audit:
+    """What a subject wrote, by the API server's audit log: exact, and only its own."""
+
+    OTHERS = ("davit-bench", "kube-", "kubectl", "Python-urllib")
+
+    def __init__(self, path):
+        self.file = Path(path).open()
+        self.file.seek(0, os.SEEK_END)
+        self.counts, self.total = {}, 0
+
+    def read(self):
+        """(verb, resource) -> count since the beginning, as far as the log is written."""
+        for line in self.file:
+            entry = json.loads(line)
+            agent, about = entry.get("userAgent", ""), entry.get("objectRef", {})
+            if agent and not agent.startswith(self.OTHERS) and entry.get("stage") == "ResponseComplete":
+                what = about.get("resource", "?") + (f"/{about['subresource']}" if "subresource" in about else "")
+                key = f"{entry['verb']} {what}"
+                self.counts[key] = self.counts.get(key, 0) + 1
+                self.total += 1
+        return dict(self.counts)
+
+
 class Run:
     """What a scenario plays in. `pods` engines are pods, `spare` more addresses are held ready."""
 
@@ -66,18 +88,24 @@ class Run:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True)
         self.network = os.environ.get("DAVIT_TEST_NETWORK")  # a real API server takes no loopback addresses: "10.77"
-        given = os.environ.get("DAVIT_TEST_KUBECONFIG")
+        given, audit, pid = (os.environ.get(name) for name in ("DAVIT_TEST_KUBECONFIG", "DAVIT_TEST_AUDIT", "DAVIT_TEST_APISERVER_PID"))
         self.api_server = None if given else ApiServer(self.folder)
+        self.api_pid = self.api_server.pid if self.api_server else int(pid) if pid else None
         self.kubeconfig = Path(given) if given else self.api_server.kubeconfig
-        self.api = Api(self.kubeconfig, NAMESPACE)
-        self.api.create("namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        self.audit = Audit(audit) if audit else None
+        self.namespace = f"bench-{self.folder.name}"
+        self.api = Api(self.kubeconfig, self.namespace)
+        self.api.create("namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}})
+        if given:
+            account = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/default"
+            until(lambda: self.api.ask("GET", account)[0] == 200, "the namespace is ready for pods")
         self.fakes = Fakes(self.folder, pods + spare, network=self.network, settings=settings, log_entries=400000)
         self.addresses, self.spare = self.fakes.addresses[:pods], self.fakes.addresses[pods:]
         self.pods = {f"pod-{i:04}": address for i, address in enumerate(self.addresses)}
         for name, address in self.pods.items():
             self.add_pod(name, address)
         self.controller = subject.start(self.folder, self.kubeconfig, options.poll_seconds)
-        self.driver = Driver(self.kubeconfig)
+        self.driver = Driver(self.kubeconfig, self.namespace)
         self.own_writes = 0  # to the API, by the bench, since the last meter()
 
     def __enter__(self):
@@ -98,8 +126,7 @@ class Run:
             self.api.patch("modeladapters", adapter["metadata"]["name"], {"metadata": {"finalizers": None}})
         for kind in ("modeladapters", "pods"):
             self.api.must("DELETE", self.api.path(kind))
-        self.api.must("DELETE", f"/api/v1/namespaces/{NAMESPACE}")
-        until(lambda: self.api.ask("GET", f"/api/v1/namespaces/{NAMESPACE}")[0] == 404, "the namespace is gone", 300)
+        self.api.must("DELETE", f"/api/v1/namespaces/{self.namespace}")
 
     # ---- objects ----
 
@@ -107,7 +134,8 @@ class Run:
         self.api.create("pods", {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": name, "labels": {"model.aibrix.ai/name": BASE, "adapter.model.aibrix.ai/enabled": "true"}},
-            "spec": {"containers": [{"name": "engine", "image": "none"}]}})
+            "spec": {"containers": [{"name": "engine", "image": "none"}], "schedulerName": "bench", "automountServiceAccountToken": False,
+                     "terminationGracePeriodSeconds": 0}})
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.api.patch("pods", name, {"status": {
             "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
@@ -120,7 +148,7 @@ class Run:
         self.own_writes += count
         return self.driver.do(do="create", prefix="a", first=0, count=count, object={
             "apiVersion": "model.aibrix.ai/v1alpha1", "kind": "ModelAdapter",
-            "metadata": {"namespace": NAMESPACE, "labels": {"model.aibrix.ai/name": BASE}},
+            "metadata": {"namespace": self.namespace, "labels": {"model.aibrix.ai/name": BASE}},
             "spec": {"baseModel": BASE, "podSelector": {"matchLabels": {"model.aibrix.ai/name": BASE}}, "artifactURL": "", **spec}})
 
     def wait_loaded(self, adapters, copies, timeout):
@@ -138,58 +166,47 @@ class Run:
 
     # ---- meters ----
 
-    def api_requests(self):
-        """Verb -> requests that the API server counted, of everybody; None when it does not count."""
-        status, page = self.api.ask("GET", "/metrics")
-        if status != 200 or "apiserver_request_total" not in page:
-            return None
-        verbs = {}
-        for line in page.splitlines():
-            if line.startswith("apiserver_request_total{"):
-                verb = line.split('verb="')[1].split('"')[0]
-                verbs[verb] = verbs.get(verb, 0) + float(line.rpartition(" ")[2])
-        return verbs
-
     def meter(self):
         self.own_writes = 0
         return {
             "at": time.monotonic(), "cpu": cpu_seconds(self.controller.pid), "engine": self.fakes.counts()["requests"],
-            "api_cpu": cpu_seconds(self.api_server.pid) if self.api_server else 0, "revision": self.api.revision(),
-            "verbs": self.api_requests(), "writes": self.subject.writes(),
-            "events": self.count_events() if self.subject.has_fully_loaded else 0}
+            "api_cpu": cpu_seconds(self.api_pid) if self.api_pid else 0, "revision": self.api.revision(), "own": self.subject.counts(),
+            "audit": self.audit.read() if self.audit else {}, "events": len(self.api.list("events")["items"])}
 
-    def count_events(self):
-        return len(self.api.list("events")["items"])
+    def written(self):
+        """A number that moves with every write that is the subject's; with those of others too where there is no audit log."""
+        if not self.audit:
+            return self.api.revision()
+        self.audit.read()
+        return self.audit.total
 
     def settle(self, timeout=60):
-        """Waits until nobody has written for a while; what comes late is counted too."""
+        """Waits until nothing was written for a while; what comes late is counted too."""
         deadline = time.monotonic() + timeout
-        revision, since = self.api.revision(), time.monotonic()
+        written, since = self.written(), time.monotonic()
         while time.monotonic() - since < QUIET_SECONDS and time.monotonic() < deadline:
             time.sleep(0.2)
-            now = self.api.revision()
-            if now != revision:
-                revision, since = now, time.monotonic()
+            now = self.written()
+            if now != written:
+                written, since = now, time.monotonic()
 
     def since(self, before, per=None):
         """Rows of a table: what was spent since a meter(); `per` adapters, the writes also for one of them."""
         own, now = self.own_writes, self.meter()
         rows = {"controller CPU, s": now["cpu"] - before["cpu"]}
-        if self.api_server:
+        if self.api_pid:
             rows["API server CPU, s"] = now["api_cpu"] - before["api_cpu"]
-        writes = now["revision"] - before["revision"] - own
+        writes = sum(now["audit"].values()) - sum(before["audit"].values()) if self.audit else now["revision"] - before["revision"] - own
         rows["API writes"] = writes
         if per:
             rows["API writes an adapter"] = writes / per
-        for kind, count in now["writes"].items():
-            rows[f"  of {kind}"] = count - before["writes"].get(kind, 0)
-        if self.subject.has_fully_loaded:
-            rows["  of new events"] = now["events"] - before["events"]
-        for verb, count in sorted((now["verbs"] or {}).items()):
-            if count != before["verbs"].get(verb, 0):
-                rows[f"API requests {verb}, of all"] = count - before["verbs"].get(verb, 0)
-        for call, count in now["engine"].items():
-            if count != before["engine"][call]:
-                rows[f"engine requests {call}"] = count - before["engine"][call]
+        rows.update(differences("  {}", before["audit"], now["audit"]))
+        rows["  new events"] = now["events"] - before["events"]
+        rows.update(differences("its count of {}", before["own"], now["own"]))
+        rows.update(differences("engine requests {}", before["engine"], now["engine"]))
         rows["peak RSS, MiB"] = memory_mib(self.controller.pid, "VmHWM")
         return rows
+
+
+def differences(words, before, now):
+    return {words.format(name): count - before.get(name, 0) for name, count in sorted(now.items()) if count != before.get(name, 0)}

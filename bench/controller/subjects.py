@@ -24,10 +24,12 @@ class Davit:
         until(lambda: metrics_at("127.0.0.1", self.port), "the controller answers")
         return process
 
-    def writes(self):
-        """Kind -> writes to the API by its own count; {} when it does not say."""
+    def counts(self):
+        """What it counts itself: plans made, and writes by kind."""
+        metrics = metrics_at("127.0.0.1", self.port)
         prefix = 'davit_controller_writes_total{kind="'
-        return {name[len(prefix):-2]: int(value) for name, value in metrics_at("127.0.0.1", self.port).items() if name.startswith(prefix)}
+        writes = {f"writes, {name[len(prefix):-2]}": int(value) for name, value in metrics.items() if name.startswith(prefix)}
+        return {"plans": int(metrics.get("davit_controller_reconciles_total", 0)), **writes}
 
 
 class Reference:
@@ -45,5 +47,5 @@ class Reference:
         until(lambda: socket.create_connection(("127.0.0.1", health), timeout=1).close() is None, "the reference answers")
         return process
 
-    def writes(self):
+    def counts(self):
         return {}
