@@ -11,7 +11,8 @@ BASE = TINY / "model.gguf"
 
 
 def check(adapter, *arguments):
-    return subprocess.run([os.environ["DAVIT"], "check", str(adapter), *map(str, arguments)], text=True, capture_output=True, timeout=60)
+    davit = os.environ.get("DAVIT", ROOT / "build/release/davit")
+    return subprocess.run([str(davit), "check", str(adapter), *map(str, arguments)], text=True, capture_output=True, timeout=60)
 
 
 def test_a_good_adapter():
@@ -19,7 +20,8 @@ def test_a_good_adapter():
     assert result.returncode == 0, result
     config = json.loads((TINY / "adapter-a/adapter_config.json").read_text())
     digest = hashlib.sha256((TINY / "adapter-a/adapter_model.safetensors").read_bytes()).hexdigest()
-    for text in (f"rank       {config['r']}", digest, *config["target_modules"], "llama, GGUF", "davit   would load it", "SGLang  would load it"):
+    for text in (f"rank       {config['r']}", digest, *config["target_modules"], "llama, GGUF", "davit   would load it",
+                 "SGLang  would load it"):
         assert text in result.stdout, text
 
 

