@@ -266,6 +266,7 @@ static void test_update(void **state) {
         updated(object, "{\"metadata\":{\"labels\":{\"a\":\"b\"},\"managedFields\":[],\"generation\":9}}", false, 200);
     assert_int_equal(json_int_at(labels, "metadata.generation", 0), 1);
     assert_null(json_at(labels, "metadata.managedFields"));
+    assert_ptr_equal(json_object_get(labels, "spec"), json_object_get(object, "spec")); /* held once */
 
     cleanup_json json_t *same = updated(object, "{\"metadata\":{\"labels\":null}}", false, 200);
     assert_true(json_equal(same, object)); /* nothing to store */

@@ -247,16 +247,27 @@ static void copy_member(json_t *to, const json_t *from, const char *member) {
     }
 }
 
-/* Everything but metadata and status is the same. */
-static bool is_same_spec(const json_t *a, const json_t *b) {
-    cleanup_json json_t *left = json_copy((json_t *)a);
-    cleanup_json json_t *right = json_copy((json_t *)b);
-    static const char *const ignored[] = {"metadata", "status"};
-    for (size_t i = 0; i < ARRAY_LEN(ignored); i++) {
-        json_object_del(left, ignored[i]);
-        json_object_del(right, ignored[i]);
+/* Members that did not change are those of the old object: the history holds them once. Whether everything but metadata and status
+ * is the same. */
+static bool share_what_is_same(json_t *object, const json_t *old_object) {
+    const char *member = NULL;
+    void *next = NULL;
+    json_t *value = NULL;
+    bool is_same = true;
+    json_object_foreach_safe(object, next, member, value) {
+        json_t *old_value = json_object_get(old_object, member);
+        bool is_of_spec = strcmp(member, "metadata") != 0 && strcmp(member, "status") != 0;
+        if (old_value != NULL && strcmp(member, "metadata") != 0 && json_equal(value, old_value)) {
+            json_object_set(object, member, old_value);
+        } else if (is_of_spec) {
+            is_same = false;
+        }
     }
-    return json_equal(left, right) != 0;
+    json_object_foreach((json_t *)old_object, member, value) {
+        bool is_of_spec = strcmp(member, "metadata") != 0 && strcmp(member, "status") != 0;
+        is_same = is_same && (!is_of_spec || json_object_get(object, member) != NULL);
+    }
+    return is_same;
 }
 
 static json_t *check_identity(const struct strategy_input *input, const json_t *old_object, const json_t *object) {
@@ -325,7 +336,8 @@ json_t *strategy_update(const struct strategy_input *input, const json_t *old_ob
     if (status != NULL) {
         return status;
     }
-    if (input->resource->has_generation && !is_same_spec(object, old_object)) {
+    bool is_same_spec = share_what_is_same(object, old_object);
+    if (input->resource->has_generation && !is_same_spec) {
         json_object_set_new(meta, "generation", json_integer(json_int_at(old_object, "metadata.generation", 0) + 1));
     }
     *ret_object = json_incref(object);

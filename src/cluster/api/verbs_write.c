@@ -173,12 +173,19 @@ static json_t *patch_type_of(const struct call *call, enum patch_type *ret_type)
         content_type != NULL ? content_type : "no Content-Type", strategic);
 }
 
+/* What a merge patch of the status can have an effect on: the rest of the object needs no copy. */
+static json_t *status_part(const json_t *object) {
+    return json_pack("{s:O, s:O, s:O, s:O*}", "apiVersion", json_object_get(object, "apiVersion"), "kind",
+                     json_object_get(object, "kind"), "metadata", json_object_get(object, "metadata"), "status",
+                     json_object_get(object, "status"));
+}
+
 json_t *verb_patch(struct call *call) {
     struct strategy_input input;
     enum patch_type type = PATCH_MERGE;
     cleanup_free char *key = NULL;
     cleanup_json json_t *patch = NULL;
-    cleanup_json json_t *scale = NULL;
+    cleanup_json json_t *part = NULL;
     cleanup_json json_t *patched = NULL;
     const json_t *old_object = NULL;
     json_t *status = patch_type_of(call, &type);
@@ -188,13 +195,11 @@ json_t *verb_patch(struct call *call) {
     if (status != NULL) {
         return status;
     }
-    const json_t *target = old_object;
-    if (is_scale(call)) {
-        scale = strategy_scale_of(old_object);
-        target = scale;
-    }
+    part = is_scale(call)                           ? strategy_scale_of(old_object)
+           : is_status(call) && type == PATCH_MERGE ? status_part(old_object)
+                                                    : json_incref((json_t *)old_object);
     struct error err = {0};
-    if (patch_apply(type, call->target.resource->kind, target, patch, &patched, &err) < 0) {
+    if (patch_apply(type, call->target.resource->kind, part, patch, &patched, &err) < 0) {
         if (err.code != ERROR_CONFLICT) {
             return status_error_on(call->target.resource, call->target.name, 400, "BadRequest", "%s", err.message);
         }
