@@ -68,8 +68,15 @@ def test_a_port_that_is_taken(tmp_path, option, what):
     world.down()
 
 
-def supervisor_pid(world):
-    return json.loads((world.dir / "davit.json").read_text())["pid"]
+def kill_supervisor(world):
+    """kill -9 of davit up; returns what davit status says then."""
+    os.kill(json.loads((world.dir / "davit.json").read_text())["pid"], signal.SIGKILL)
+
+    def gone():
+        told = world.run("status", "--dir", str(world.dir), check=False)
+        return told if told.returncode == 1 else None
+
+    return until(gone, "it is dead").stdout
 
 
 def test_a_killed_supervisor(tmp_path):
@@ -81,14 +88,12 @@ def test_a_killed_supervisor(tmp_path):
         world.kubectl("rollout", "status", "deployment/idle", f"--timeout={30 * SLOW}s")
         sleeping = {pid for pid, command in processes_of(world.dir).items() if command.startswith("sleep")}
         assert len(sleeping) == 2
-        os.kill(supervisor_pid(world), signal.SIGKILL)
-        told = world.run("status", "--dir", str(world.dir), check=False)
-        assert told.returncode == 1 and "takes over" in told.stdout
+        assert "takes over" in kill_supervisor(world)
         world.run("up", "--detach", "--dir", str(world.dir), "--port", "0")
         until(lambda: len([pod for pod in world.get("pods") if pod["status"].get("phase") == "Running"]) == 2, "the pods are there")
         assert {pid for pid, command in processes_of(world.dir).items() if command.startswith("sleep")} == sleeping
         assert all(pod["status"]["containerStatuses"][0]["restartCount"] == 0 for pod in world.get("pods"))
-        os.kill(supervisor_pid(world), signal.SIGKILL)
+        kill_supervisor(world)
     finally:
         down = world.run("down", "--dir", str(world.dir))
     assert "what it left running is stopped" in down.stdout and processes_of(world.dir) == {}
