@@ -22,6 +22,9 @@ static void unknown_in(const struct schema_field *row, const json_t *object, con
     json_t *value = NULL;
     json_object_foreach((json_t *)object, key, value) {
         const struct schema_field *field = find_field(row->children, key);
+        if (field != NULL && field->type != SCHEMA_OBJECT && field->type != SCHEMA_OBJECTS) {
+            continue; /* nothing to tell: most members of every object that is written */
+        }
         cleanup_free char *below = path_below(path, key);
         if (field == NULL) {
             if (!row->is_open) {
