@@ -23,7 +23,8 @@ struct exchange {
     struct transfer *transfer;  /* NULL while it waits */
     struct exchange_list *list; /* of the client's, where it is */
     struct timer rest;          /* set: the API said when to come back; made when it is needed */
-    bool is_call;               /* takes part in calls_max; else a stream */
+    bool is_call;               /* else a stream */
+    bool takes_turns;           /* counts towards calls_max */
     bool is_guarded;
     bool has_new_credentials; /* a 401 was answered with others */
     int resends;
@@ -51,7 +52,7 @@ struct kube_client {
     bool (*may_write)(void *arg); /* NULL = always */
     void *may_write_arg;
     int running;                  /* calls that are out */
-    struct exchange_list waiting; /* to be sent: streams, then calls in order of starting */
+    struct exchange_list waiting; /* to be sent: those that take no turns, then calls in order of starting */
     struct exchange_list others;  /* out, or resting */
     unsigned round;
 };
@@ -154,7 +155,7 @@ static void send(struct exchange *exchange, const struct presented *presented) {
     };
     exchange->generation = presented->generation;
     exchange->transfer = transfer_start(client->transfers, &request);
-    client->running += exchange->is_call;
+    client->running += exchange->takes_turns;
     header_lines_release(&headers);
 }
 
@@ -163,7 +164,7 @@ static void put(struct exchange *exchange, struct exchange_list *list) {
         TAILQ_REMOVE(exchange->list, exchange, link);
     }
     exchange->list = list;
-    if (list == &exchange->client->waiting && !exchange->is_call) { /* streams do not wait for calls */
+    if (list == &exchange->client->waiting && !exchange->takes_turns) { /* streams and urgent calls wait for no other */
         TAILQ_INSERT_HEAD(list, exchange, link);
     } else if (list != NULL) {
         TAILQ_INSERT_TAIL(list, exchange, link);
@@ -174,7 +175,7 @@ static void start_waiting(struct kube_client *client) {
     struct exchange *exchange = NULL;
     struct presented presented;
     bool is_known = false;
-    while ((exchange = TAILQ_FIRST(&client->waiting)) != NULL && (!exchange->is_call || client->running < client->calls_max)) {
+    while ((exchange = TAILQ_FIRST(&client->waiting)) != NULL && (!exchange->takes_turns || client->running < client->calls_max)) {
         if (!is_known && !credentials_peek(client->credentials, &presented)) {
             return;
         }
@@ -202,7 +203,7 @@ static void rest(struct exchange *exchange, int64_t for_ms) {
 static void leave(struct exchange *exchange) {
     struct kube_client *client = exchange->client;
     put(exchange, NULL);
-    client->running -= exchange->is_call && exchange->transfer != NULL;
+    client->running -= exchange->takes_turns && exchange->transfer != NULL;
     if (exchange->rest.event != NULL) {
         timer_release(&exchange->rest);
     }
@@ -242,7 +243,7 @@ static void on_transfer_done(void *arg, const struct transfer_response *response
     struct kube_client *client = exchange->client;
     struct error err = {0};
     exchange->transfer = NULL;
-    client->running -= exchange->is_call;
+    client->running -= exchange->takes_turns;
     if (transport_err == NULL && goes_on(exchange, response)) {
         start_waiting(client);
         return;
@@ -336,7 +337,8 @@ struct kube_call *kube_start(struct kube_client *client, const struct kube_reque
     call->arg = request->arg;
     call->exchange = (struct exchange){
         .is_call = true,
-        .is_guarded = !request->is_unguarded && request->verb != KUBE_GET && request->verb != KUBE_LIST,
+        .takes_turns = !request->is_urgent,
+        .is_guarded = !request->is_urgent && request->verb != KUBE_GET && request->verb != KUBE_LIST,
         .timeout_ms = request->timeout_ms > 0 ? request->timeout_ms : CALL_TIMEOUT_MS,
         .method = verb->method,
         .content_type = verb->content_type,

@@ -40,7 +40,7 @@ struct kube_request {
     const char *query;       /* already encoded, without '?'; NULL = none */
     const json_t *body;      /* object, patch or DeleteOptions; borrowed only during the call of kube_start */
     int64_t timeout_ms;      /* 0 = 30 s */
-    bool is_unguarded;       /* a write that kube_client_guard_writes does not concern */
+    bool is_urgent;          /* outside of calls_max, and kube_client_guard_writes does not concern it: for leases */
     /* Once, unless cancelled. `object`: what the API answered, borrowed. err: with the code of the Status (ERROR_NOT_FOUND,
      * ERROR_CONFLICT and ERROR_EXISTS by its reason, ...), message "get pods default/x: <message of the Status>". */
     void (*on_done)(void *arg, json_t *object, const struct error *err);

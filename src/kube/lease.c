@@ -72,7 +72,7 @@ static void send(struct lease *lease, const struct election_step *step) {
                                                         .name = step->action == ELECTION_CREATE ? NULL : lease->name,
                                                         .body = step->lease,
                                                         .timeout_ms = step->timeout_ms,
-                                                        .is_unguarded = true,
+                                                        .is_urgent = true,
                                                         .on_done = on_answer,
                                                         .arg = lease,
                                                     });

@@ -1,10 +1,10 @@
 /* The Kubernetes client by itself, so that tests against a real API can look at it from outside. Prints what happens as JSON lines.
  *
- *   kube_probe watch KUBECONFIG pods|configmaps|secrets|modeladapters NAMESPACE NAME     NAMESPACE or NAME "" = all
+ *   kube_probe watch KUBECONFIG pods|configmaps|secrets|modeladapters NAMESPACE NAME
  *   kube_probe campaign KUBECONFIG NAMESPACE LEASE IDENTITY DURATION_MS DEADLINE_MS RETRY_MS
  *
- * A campaigner that leads writes its identity into the ConfigMap of the Lease's name as fast as the API takes it. SIGTERM gives the
- * lease back. */
+ * KUBECONFIG "": as without --kubeconfig. NAMESPACE or NAME "": all. A campaigner that leads writes its identity into the ConfigMap
+ * of the Lease's name as fast as the API takes it. SIGTERM gives the lease back. */
 #include "base/log.h"
 #include "kube/lease.h"
 #include "kube/watch_cache.h"
@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WRITE_PERIOD_MS 5
+#define PAUSE_MS 5 /* after a write that failed */
 
 struct probe {
     struct loop *loop;
@@ -74,13 +74,17 @@ static int start_watch(struct probe *probe, char **arguments) {
 
 /* ---- campaign ---- */
 
+static void write_again(void *arg);
+
 static void on_written(void *arg, json_t *object, const struct error *err) {
     struct probe *probe = arg;
     (void)object;
-    if (err != NULL) {
+    if (err == NULL) {
+        write_again(probe);
+    } else {
         say("refused", "", err->message);
+        timer_set(&probe->timer, PAUSE_MS);
     }
-    timer_set(&probe->timer, WRITE_PERIOD_MS);
 }
 
 /* Asks nobody whether it still leads: the guard does, when the request goes out. */
@@ -104,7 +108,8 @@ static void on_started(void *arg) {
     struct probe *probe = arg;
     say("started", lease_identity(probe->lease), "");
     probe->leads = true;
-    timer_set(&probe->timer, 0);
+    write_again(probe);
+    write_again(probe); /* so that one always waits for the other's connection */
 }
 
 static void on_stopped(void *arg) {
@@ -174,14 +179,14 @@ int main(int argc, char **argv) {
         return 2;
     }
     (void)log_init("probe", "debug");
-    if (kube_config_load(argv[2], &probe.config, &err) < 0) {
+    if (kube_config_load(*argv[2] != '\0' ? argv[2] : NULL, &probe.config, &err) < 0) {
         say("error", "", err.message);
         return 1;
     }
     probe.loop = loop_new();
     probe.transfers = transfers_new(probe.loop);
     probe.client =
-        kube_client_new(probe.loop, probe.transfers, &probe.config, mode->start == start_campaign ? argv[5] : "kube_probe", 4);
+        kube_client_new(probe.loop, probe.transfers, &probe.config, mode->start == start_campaign ? argv[5] : "kube_probe", 1);
     timer_init(&probe.timer, probe.loop, write_again, &probe);
     loop_on_signals(probe.loop, signals, on_signal, &probe);
     int status = mode->start(&probe, argv + 3) < 0;

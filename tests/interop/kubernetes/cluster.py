@@ -120,7 +120,7 @@ class HostNamespace:
 
 
 class Cluster:
-    """crds: files that are installed (before the controller manager starts, whose garbage collector learns of later ones after half a minute).
+    """crds: files that are installed before the controller manager starts, whose garbage collector learns of later ones in half a minute.
     feature_gates: for kube-apiserver, {"WatchList": True}."""
 
     def __init__(self, folder, crds=(), feature_gates=None, kubectl=None):
@@ -185,7 +185,7 @@ class Cluster:
         pki = self.folder / "pki"
         gates = ",".join(f"{name}={str(value).lower()}" for name, value in self.feature_gates.items())
         return [
-            f"--etcd-servers=http://127.0.0.1:{ETCD_PORT}", f"--secure-port={API_PORT}", "--bind-address=127.0.0.1",
+            f"--etcd-servers=http://127.0.0.1:{ETCD_PORT}", f"--secure-port={API_PORT}", "--bind-address=0.0.0.0",
             "--advertise-address=10.77.255.254", "--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.96.0.0/16",
             f"--token-auth-file={self.folder}/tokens.csv", "--authorization-mode=RBAC", f"--client-ca-file={pki}/ca.crt",
             f"--tls-cert-file={pki}/server.crt", f"--tls-private-key-file={pki}/server.key",
@@ -201,6 +201,13 @@ class Cluster:
     def kill_apiserver(self):
         self.apiserver.kill()
         self.apiserver.wait()
+
+    def compact(self):
+        """Makes etcd forget all revisions but the newest, as a real API server does every five minutes."""
+        url = f"http://127.0.0.1:{ETCD_PORT}/v3/kv"
+        _, answer = self.http("POST", f"{url}/range", {"key": "AA=="})
+        status, answer = self.http("POST", f"{url}/compaction", {"revision": answer["header"]["revision"], "physical": True})
+        assert status == 200, answer
 
     def stop(self):
         for process in reversed(self.processes):
