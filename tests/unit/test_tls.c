@@ -114,7 +114,8 @@ struct world {
     int status;
     struct error err;
     struct buffer body;
-    char host[64]; /* of the last request */
+    char host[64];       /* of the last request */
+    struct buffer offer; /* of protocols */
 };
 
 static void on_gone(void *arg) {
@@ -161,6 +162,7 @@ static void world_close(struct world *world) {
     tls_context_free(world->tls);
     folder_close(&world->folder);
     buffer_release(&world->body);
+    buffer_release(&world->offer);
 }
 
 static void on_done(void *arg, const struct transfer_response *response, const struct error *err) {
@@ -317,6 +319,29 @@ static void test_client_certificates(void **state) {
     world_close(&world);
 }
 
+/* Offered protocols, each with its length before it (RFC 7301, 3.1). */
+static int look_at_offer(SSL *ssl, const unsigned char **chosen, unsigned char *chosen_len, const unsigned char *offer,
+                         unsigned len, void *arg) {
+    (void)ssl;
+    struct world *world = arg;
+    buffer_append(&world->offer, offer, len);
+    *chosen = offer + 1;
+    *chosen_len = offer[0];
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/* libcurl 7.88 loses data of paused HTTP/2 streams: it must not come to that, whatever the server would like. */
+static void test_http_1_1_is_all_that_is_offered(void **state) {
+    (void)state;
+    struct world world;
+    world_open(&world);
+    SSL_CTX_set_alpn_select_cb(world.tls, look_at_offer, &world);
+    (void)start(&world, "127.0.0.1", "/a", "ca.crt", "x", 1);
+    RUN_UNTIL(world.loop, world.done == 1);
+    assert_string_equal(buffer_text(&world.offer), "\x08http/1.1");
+    world_close(&world);
+}
+
 static void test_a_client_that_leaves_is_noticed(void **state) {
     (void)state;
     struct world world;
@@ -356,6 +381,7 @@ int main(void) {
         cmocka_unit_test(test_authority_as_text),
         cmocka_unit_test(test_another_name_is_proved),
         cmocka_unit_test(test_client_certificates),
+        cmocka_unit_test(test_http_1_1_is_all_that_is_offered),
         cmocka_unit_test(test_a_client_that_leaves_is_noticed),
         cmocka_unit_test(test_streams_over_tls),
     };

@@ -107,7 +107,7 @@ class HostNamespace:
     """For clusters that are there: this machine's own network. Pods' addresses are local here while tests run."""
 
     def __init__(self):
-        subprocess.run(["ip", "route", "add", "local", POD_NET, "dev", "lo"], check=True)
+        subprocess.run(["ip", "route", "replace", "local", POD_NET, "dev", "lo"], check=True)
 
     def call(self, function, *arguments):
         return function(*arguments)
@@ -216,6 +216,7 @@ class Cluster:
                 process.kill()
             process.wait()
         self.processes.clear()
+        shutil.rmtree(self.folder / "etcd", ignore_errors=True)  # etcd writes 64 MB ahead
         if self.namespace is not None:
             self.namespace.close()
             self.namespace = None
