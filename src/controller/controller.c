@@ -280,7 +280,7 @@ static void on_lost(void *arg) {
 
 static int campaign(struct controller *controller, const struct kube_config *config, struct error *err) {
     const struct controller_options *options = controller->options;
-    struct lease_options lease = {.client = controller->lease_client,
+    struct lease_options lease = {.client = controller->kube,
                                   .namespace = options->lease_namespace != NULL ? options->lease_namespace : config->namespace,
                                   .name = options->lease_name,
                                   .duration_ms = options->lease_duration_ms,
@@ -402,7 +402,6 @@ static void start(struct controller *controller, const struct kube_config *confi
     controller->transfers = transfers_new(controller->loop);
     controller->kube =
         kube_client_new(controller->loop, controller->transfers, config, "davit-controller", controller->options->calls_max);
-    controller->lease_client = kube_client_new(controller->loop, controller->transfers, config, "davit-controller", 2);
     controller->queue = work_queue_new(controller->loop, 1, on_key, controller);
     controller->events = event_recorder_new(controller->kube, "model-adapter-controller");
     controller->secrets = secrets_new(controller->kube);
@@ -428,7 +427,6 @@ static void release(struct controller *controller) {
     event_recorder_free(controller->events);
     work_queue_free(controller->queue);
     kube_client_free(controller->kube);
-    kube_client_free(controller->lease_client);
     transfers_free(controller->transfers);
     metrics_free(controller->metrics);
 }

@@ -126,7 +126,6 @@ struct controller {
     struct loop *loop;
     struct kube_client *kube;
     struct transfers *transfers;
-    struct kube_client *lease_client;
     struct lease *lease; /* NULL = leads without contest */
     struct watch_cache *adapters_cache, *pods_cache, *services_cache, *slices_cache;
     struct watch_cache *nodes_cache; /* for zones and other domains; may never be synced */
