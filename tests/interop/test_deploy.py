@@ -170,14 +170,18 @@ def kubeconfig_of(cluster, account, namespace):
 def test_roles_as_their_accounts(cluster, installed, engines):
     """Controller and gateway with the tokens of their service accounts, the arguments of the manifests and no right besides."""
     engines.start_pod("engine-0", with_sidecar=True)
-    engines.start_controller("--enable-runtime-sidecar", "--leader-elect", f"--leader-election-namespace={installed}",
-                             kubeconfig=kubeconfig_of(cluster, "davit-controller", installed), log_level="debug", namespace=None)
+    template = cluster.get("deployment", "davit-controller", installed)["spec"]["template"]
+    arguments = [argument.replace("$(POD_NAMESPACE)", installed) for argument in template["spec"]["containers"][0]["args"]
+                 if "bind-address" not in argument]
+    engines.start_controller(*arguments[1:], kubeconfig=kubeconfig_of(cluster, "davit-controller", installed), log_level="debug",
+                             namespace=None)
     engines.spawn("gateway", ["gateway", f"--kubeconfig={kubeconfig_of(cluster, 'davit-gateway', installed)}", "--address=127.0.0.1",
                               "--port=18088", "--log-level=debug"])
     engines.apply_adapter("sql")
     engines.wait_running("sql", ["engine-0"])
     question = {"model": "sql", "prompt": "a", "max_tokens": 1}
     until(lambda: cluster.http("POST", "http://127.0.0.1:18088/v1/completions", question)[0] == 200, "the gateway answers")
+    assert cluster.get("lease", "davit-controller", installed)["spec"]["holderIdentity"]
     engines.delete_adapter("sql")
     engines.wait_gone("sql")
     assert "is forbidden: user" not in (engines.log("controller") + engines.log("gateway")).lower()
