@@ -1,4 +1,5 @@
-"""deploy/ on a real Kubernetes API: the CRD's rules, the manifests, and the roles as the accounts that the manifests give them."""
+"""deploy/ on a real Kubernetes API: the manifests, the roles as the accounts that the manifests give them, and what was stored before the
+CRD had rules. The rules themselves: kubernetes/test_validation.py."""
 
 import copy
 import json
@@ -16,7 +17,7 @@ DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SYSTEM = "davit-system"
 
 
-# ---- the rules of the CRD, against the rows that the C validator is tested with ----
+# ---- what was stored before the CRD had rules ----
 
 class Adapters:
     """Requests for ModelAdapters of one namespace, with their answers."""
@@ -71,29 +72,6 @@ def stored(own_cluster, namespace):
         adapters.put_definition(definition)
     until(adapters.is_checked, "the CRD has its rules again")
     return adapters, objects
-
-
-def verdict(adapters, objects, row):
-    """(status, fields that the refusal names)"""
-    wanted = adapters.here(row["object"])
-    if "old_object" in row:
-        old = objects[wanted["metadata"]["name"]]["metadata"]
-        wanted["metadata"].update({"resourceVersion": old["resourceVersion"], "uid": old["uid"]})
-        status, answer = adapters.ask("PUT", f"{adapters.path}/{wanted['metadata']['name']}?dryRun=All", wanted)
-    else:
-        status, answer = adapters.ask("POST", f"{adapters.path}?dryRun=All", wanted)
-    return status, {cause.get("field") for cause in answer.get("details", {}).get("causes", [])} if status >= 300 else set()
-
-
-def test_the_rules_agree_with_the_rows(stored):
-    adapters, objects = stored
-    assert len(ROWS) >= 60
-    wrong = []
-    for row in ROWS:
-        status, fields = verdict(adapters, objects, row)
-        if (status == 200) != row["valid"] or not row["valid"] and (status != 422 or row["field"] not in fields):
-            wrong.append(f"{row['name']}: {status} {sorted(map(str, fields))}, expected {row['field'] or 'no refusal'}")
-    assert not wrong, "\n".join(wrong)
 
 
 def test_a_status_can_be_written_whatever_was_stored(stored):

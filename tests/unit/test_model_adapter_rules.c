@@ -1,5 +1,5 @@
-/* tests/fixtures/validation.json against the C validator; tests/interop/test_deploy.py posts the same rows to a real API server,
- * which knows the CRD only. And: each grammar's function against its regular expression. */
+/* tests/fixtures/validation.json against the C validator; tests/interop/kubernetes/test_validation.py posts the same rows to a real
+ * API server, which knows the CRD only. And: each grammar's function against its regular expression. */
 #include "adapter/model_adapter.h"
 #include "adapter/syntax.h"
 #include "base/file.h"
