@@ -39,6 +39,20 @@ static void test_unknown_fields(void **state) {
     json_decref(object);
 }
 
+static void test_defaults(void **state) {
+    (void)state;
+    json_t *object =
+        object_with("sql", GOOD_SPEC ",\"baseModel\":null,\"schedulerName\":null,\"credentialsSecretRef\":{},"
+                                     "\"apiKeySecretRef\":{\"name\":\"s\"},\"additionalConfig\":{\"a\":null,\"b\":\"c\"}");
+    model_adapter_default(object);
+    assert_null(json_at(object, "spec.baseModel"));
+    assert_string_equal(json_string_at(object, "spec.schedulerName", ""), "default");
+    assert_string_equal(json_string_at(object, "spec.credentialsSecretRef.name", "none"), "");
+    assert_string_equal(json_string_at(object, "spec.apiKeySecretRef.key", ""), "api-key");
+    assert_int_equal(json_object_size(json_at(object, "spec.additionalConfig")), 1);
+    json_decref(object);
+}
+
 static void test_read(void **state) {
     (void)state;
     json_t *object = object_with("sql", GOOD_SPEC ",\"additionalConfig\":{\"api-key\":\"k\"}");
@@ -150,8 +164,8 @@ static void test_revisions(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unknown_fields), cmocka_unit_test(test_read),      cmocka_unit_test(test_artifact_urls),
-        cmocka_unit_test(test_added_fields),   cmocka_unit_test(test_revisions),
+        cmocka_unit_test(test_unknown_fields), cmocka_unit_test(test_defaults),     cmocka_unit_test(test_read),
+        cmocka_unit_test(test_artifact_urls),  cmocka_unit_test(test_added_fields), cmocka_unit_test(test_revisions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
