@@ -30,7 +30,7 @@ int cli_controller(int argc, char **argv) {
     bool enable_sidecar = false, leader_elect = false;
     const char *lease_namespace = NULL, *lease_name = "davit-controller";
     int64_t lease_duration_ms = 0, renew_deadline_ms = 0, retry_period_ms = 0;
-    double poll_period = 2;
+    double poll_period = 3;
     int64_t burst = 32;
     const struct option_spec table[] = {
         {.name = "kubeconfig",
@@ -57,7 +57,7 @@ int cli_controller(int argc, char **argv) {
          .type = OPTION_FLOAT,
          .target = &poll_period,
          .value_name = "SECONDS",
-         .help = "how often each pod is asked what it holds (default 2)"},
+         .help = "how often each pod is asked what it holds (default 3)"},
         {.name = "model-adapter-scheduler-policy",
          .type = OPTION_STRING,
          .target = &policy,

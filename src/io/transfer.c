@@ -14,7 +14,8 @@
 
 #define CONNECT_TIMEOUT_MS_DEFAULT 10000
 #define BODY_BYTES_MAX_DEFAULT (64 * 1024 * 1024)
-#define KEPT_CONNECTIONS_MAX 256 /* more than any client has calls in flight: what one call leaves, the next takes */
+#define KEPT_CONNECTIONS_MAX 1024 /* more than any client has peers and calls in flight: what one call leaves, the next takes */
+#define SPARE_HANDLES_MAX 64
 #define KEEPALIVE_SECONDS 30
 /* A connection that was idle for longer is not used again: servers close theirs after 60 s and more (Davit 75, Go 90), engines
  * behind uvicorn after 5. */
@@ -52,6 +53,8 @@ struct transfers {
     CURLM *multi;
     struct transfer_list waiting; /* to join at the next turn */
     struct transfer_list running;
+    CURL *spare[SPARE_HANDLES_MAX]; /* handles are dear to make and cheap to reset */
+    size_t spare_count;
     struct timer turn;
     struct timer timeout; /* libcurl's */
     char *no_proxy;
@@ -85,8 +88,25 @@ static char *url_for_people(const char *url) {
     return xasprintf("%.*s%.*s", (int)(authority - url), url, (int)strcspn(host, "?#"), host);
 }
 
+static CURL *take_handle(struct transfers *pool) {
+    CURL *easy = pool->spare_count > 0 ? pool->spare[--pool->spare_count] : curl_easy_init();
+    if (easy == NULL) {
+        abort();
+    }
+    return easy;
+}
+
+static void give_handle(struct transfers *pool, CURL *easy) {
+    if (pool->spare_count == SPARE_HANDLES_MAX) {
+        curl_easy_cleanup(easy);
+        return;
+    }
+    curl_easy_reset(easy); /* nothing of the last request stays */
+    pool->spare[pool->spare_count++] = easy;
+}
+
 static void transfer_free(struct transfer *transfer) {
-    curl_easy_cleanup(transfer->easy);
+    give_handle(transfer->pool, transfer->easy);
     curl_slist_free_all(transfer->headers);
     curl_slist_free_all(transfer->connect_to);
     buffer_release(&transfer->body);
@@ -458,10 +478,7 @@ static void on_turn(void *arg) {
 struct transfer *transfer_start(struct transfers *transfers, const struct transfer_request *request) {
     struct transfer *transfer = xcalloc(1, sizeof(*transfer));
     transfer->pool = transfers;
-    transfer->easy = curl_easy_init();
-    if (transfer->easy == NULL) {
-        abort();
-    }
+    transfer->easy = take_handle(transfers);
     transfer->body_bytes_max = request->body_bytes_max != 0 ? request->body_bytes_max : BODY_BYTES_MAX_DEFAULT;
     transfer->may_send = request->may_send;
     transfer->may_send_arg = request->may_send_arg;
@@ -527,6 +544,9 @@ void transfers_free(struct transfers *transfers) {
     }
     cancel_all(&transfers->waiting);
     cancel_all(&transfers->running);
+    while (transfers->spare_count > 0) {
+        curl_easy_cleanup(transfers->spare[--transfers->spare_count]);
+    }
     (void)curl_multi_cleanup(transfers->multi); /* closes kept connections, through on_socket_wanted */
     timer_release(&transfers->turn);
     timer_release(&transfers->timeout);
