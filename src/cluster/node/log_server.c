@@ -146,7 +146,9 @@ static int64_t first_offset(const struct reading *reading, const char *query) {
     int64_t since_ms = since_seconds >= 0 ? clock_wall_ms() - since_seconds * 1000 : -1;
     int64_t offset = tail_lines >= 0 ? log_file_tail_offset(reading->fd, tail_lines) : 0;
     if ((since_time != NULL && clock_parse_rfc3339(since_time, &since_ms) == 0) || since_seconds >= 0) {
-        int64_t since = log_file_line_start(reading->fd, log_times_before(&reading->times, since_ms));
+        bool is_ahead = since_ms > clock_wall_ms(); /* what no look has seen yet was written before now, too */
+        int64_t since = is_ahead ? log_file_tail_offset(reading->fd, 0)
+                                 : log_file_line_start(reading->fd, log_times_before(&reading->times, since_ms));
         offset = since > offset ? since : offset;
     }
     return offset;
