@@ -187,3 +187,26 @@ def test_a_secret_that_is_granted_by_name(cluster, installed, namespace):
     assert one.stdout.strip() == "secret/engine-key"
     for refused in (("get", "secret", "another"), ("get", "secrets")):
         assert "orbidden" in cluster.kubectl(*refused, "-n", namespace, check=False, kubeconfig=kubeconfig).stderr
+
+
+# ---- the forms that AIBrix's samples have ----
+
+@pytest.mark.parametrize("with_sidecar", [False, True], ids=["without-runtime", "with-runtime"])
+def test_forms_of_the_reference_reach_running(engines, with_sidecar):
+    """Several names of one artifact, on every pod and on one, with a schedulerName that means nothing and a key in the object."""
+    pods = ["engine-0", "engine-1"]
+    for pod in pods:
+        engines.start_pod(pod, with_sidecar)
+    engines.start_controller("--enable-runtime-sidecar")
+    for name in ("lora-1", "lora-2", "lora-3", "lora-4"):
+        engines.apply_adapter(name, schedulerName="default")
+    engines.apply_adapter("one", replicas=1, schedulerName="least-adapters")
+    engines.apply_adapter("keyed", additionalConfig={"api-key": "test-key-1234567890"})
+    for name in ("lora-1", "lora-2", "lora-3", "lora-4", "keyed"):
+        engines.wait_running(name, pods)
+    until(lambda: (engines.adapter("one").get("status") or {}).get("phase") == "Running", "one runs")
+    status = engines.adapter("one")["status"]
+    assert status["desiredReplicas"] == 1 and len(status["instances"]) == 1
+    columns = engines.cluster.kubectl("get", "modeladapter", "one", "-n", engines.namespace).stdout.splitlines()
+    assert columns[0].split() == ["NAME", "PHASE", "DESIRED", "READY", "CANDIDATES", "REASON", "MODEL", "PATH", "AGE"]
+    assert columns[1].split()[1:6] == ["Running", "1", "1", "2", "ModelAdapterAvailable"]
