@@ -109,6 +109,7 @@ struct adapter {
     size_t binding_count, binding_room;
     int64_t deleting_since_ms;
     int64_t status_written_ms, slice_written_ms;
+    uint64_t status_digest; /* of the last status patch and the version that it led to; 0 = none */
     /* Service and slices */
     uint64_t digest;       /* plan.digest when they were last found to say all that; 0 = something changed since */
     size_t slice_count;    /* no slice with this index or a higher one was ever seen */

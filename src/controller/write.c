@@ -2,6 +2,7 @@
  * see the past. */
 #include "adapter/names.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "controller/world.h"
 
@@ -17,6 +18,7 @@ struct write {
     bool is_create;
     bool releases;
     struct kube_call *call; /* of several slices each has its own */
+    json_t *status;         /* the patch, of a status; owned */
     struct write *next;
 };
 
@@ -46,6 +48,22 @@ static void unlink_write(struct write *write) {
     for (const struct write *left = write->adapter->writes; left != NULL; left = left->next) {
         write->adapter->writes_running |= (unsigned)left->kind;
     }
+}
+
+/* The patch as it would change the object of this version. A CRD that lacks members of ours prunes them, and then the same patch
+ * would be due for ever: it is not sent again to an object that it left as it is. */
+static uint64_t digest_of(const json_t *status, const json_t *object) {
+    cleanup_free char *text = json_text(status);
+    cleanup_free char *both = xasprintf("%s %s", kube_resource_version(object), text);
+    struct hash hash = hash_bytes(both, strlen(both));
+    uint64_t digest = 0;
+    memcpy(&digest, hash.bytes, sizeof(digest));
+    return digest | 1; /* never 0 */
+}
+
+static void free_write(struct write *write) {
+    json_decref(write->status);
+    free(write);
 }
 
 static void note_failure(struct write *write, const struct error *err) {
@@ -81,12 +99,15 @@ static void on_done(void *arg, json_t *object, const struct error *err) {
         if (!write->releases) {
             watch_cache_note_write(cache_of(write), object);
         }
+        if (write->kind == WRITE_STATUS) {
+            adapter->status_digest = digest_of(write->status, object);
+        }
         if (write->kind == WRITE_SERVICE || write->kind == WRITE_SLICE) {
             (void)world_note_resource(write->controller, object, write->kind == WRITE_SLICE);
         }
     }
     controller_wake(write->controller, adapter->key, 0);
-    free(write);
+    free_write(write);
 }
 
 static void start_write(struct controller *controller, struct adapter *adapter, enum plan_write kind, const char *name,
@@ -109,6 +130,7 @@ static void start_write(struct controller *controller, struct adapter *adapter, 
                             .kind = kind,
                             .is_create = is_create,
                             .releases = releases,
+                            .status = kind == WRITE_STATUS ? json_incref((json_t *)body) : NULL,
                             .next = adapter->writes};
     adapter->writes = write;
     adapter->writes_running |= (unsigned)kind;
@@ -136,14 +158,16 @@ void write_plan(struct controller *controller, struct adapter *adapter, const st
         adapter->slice_written_ms = clock_now_ms();
         start_write(controller, adapter, WRITE_SLICE, slice->name, slice->body, slice->is_create, false);
     }
-    if (plan->status != NULL) {
+    bool is_told =
+        plan->status != NULL && adapter->status_digest != 0 && digest_of(plan->status, adapter->object) == adapter->status_digest;
+    if (plan->status != NULL && !is_told) {
         adapter->status_written_ms = clock_now_ms();
         start_write(controller, adapter, WRITE_STATUS, name, plan->status, false, false);
     }
     if (plan->finalizers != NULL) {
         start_write(controller, adapter, WRITE_FINALIZER, name, plan->finalizers, false, plan->releases);
     }
-    for (size_t i = 0; i < plan->event_count; i++) {
+    for (size_t i = 0; i < plan->event_count && (!is_told || plan->releases); i++) {
         event_record(controller->events, adapter->object, plan->events[i].type, plan->events[i].reason, "%s",
                      plan->events[i].message);
     }
@@ -155,6 +179,6 @@ void write_cancel(struct controller *controller, struct adapter *adapter) {
         adapter->writes = write->next;
         kube_call_cancel(write->call);
         controller->writes--;
-        free(write);
+        free_write(write);
     }
 }

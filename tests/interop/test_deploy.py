@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster import ApiError, until
+from engines import TINY
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = json.loads((ROOT / "tests/fixtures/validation.json").read_text())
@@ -48,7 +49,8 @@ class Adapters:
 
     def is_checked(self):
         """Whether the rules are in force."""
-        probe = {"apiVersion": "model.aibrix.ai/v1alpha1", "kind": "ModelAdapter", "metadata": {"name": "probe"}, "spec": {}}
+        probe = {"apiVersion": "model.aibrix.ai/v1alpha1", "kind": "ModelAdapter", "metadata": {"name": "probe"},
+                 "spec": {"artifactURL": "ftp://a", "podSelector": {}}}
         return self.ask("POST", f"{self.path}?dryRun=All", probe)[0] == 422
 
 
@@ -80,6 +82,76 @@ def test_a_status_can_be_written_whatever_was_stored(stored):
         status, answer = adapters.ask("PATCH", f"{adapters.path}/{name}/status", {"status": {"phase": "Failed"}},
                                       "application/merge-patch+json")
         assert status == 200 and answer["status"]["phase"] == "Failed", answer
+
+
+# ---- under the reference's CRD ----
+
+ADDED = {"spec": ("apiKeySecretRef", "revision", "digest", "placement", "rollout", "drainSeconds"),
+         "status": ("observedGeneration", "revision", "loads")}
+TYPES_ONLY = ("type", "format", "default", "required", "x-kubernetes-map-type")
+
+
+def without_rules(schema):
+    plain = {key: value for key, value in schema.items() if key in TYPES_ONLY}
+    if "properties" in schema:
+        plain["properties"] = {name: without_rules(member) for name, member in schema["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if key in schema:
+            plain[key] = without_rules(schema[key])
+    return plain
+
+
+def reference_definition():
+    """The fields that AIBrix v0.7 has: what Davit adds is pruned, and there are no rules."""
+    definition = yaml.safe_load((ROOT / "deploy/crd/modeladapters.yaml").read_text())
+    schema = without_rules(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+    for part, names in ADDED.items():
+        for name in names:
+            del schema["properties"][part]["properties"][name]
+    schema["properties"]["metadata"] = {"type": "object"}
+    schema["properties"]["spec"]["properties"]["replicas"]["enum"] = [1]
+    schema.pop("required")
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema
+    return definition
+
+
+@pytest.fixture
+def reference_crd(own_cluster, namespace):
+    adapters = Adapters(own_cluster, namespace)
+    definition = yaml.safe_load((ROOT / "deploy/crd/modeladapters.yaml").read_text())
+    adapters.put_definition(reference_definition())
+    until(lambda: not adapters.is_checked(), "the reference's CRD is in force")
+    yield
+    adapters.put_definition(definition)
+    until(adapters.is_checked, "the CRD has its rules again")
+
+
+def test_the_reference_crd_will_do(reference_crd, engines):
+    """Load, change and delete under a CRD that prunes what Davit adds; nothing is written again and again for its sake."""
+    engines.start_pod("engine-0")
+    engines.start_controller()
+    engines.apply_adapter("sql")
+    engines.wait_running("sql", ["engine-0"])
+    until(lambda: engines.condition("sql").get("status") == "True", "Ready")
+    assert "loads" not in engines.adapter("sql")["status"]
+
+    def writes():
+        return sum(entry["objectRef"].get("name") == "sql" and entry["objectRef"].get("namespace") == engines.namespace
+                   for entry in engines.cluster.audit() if "objectRef" in entry)
+
+    before = writes()
+    for _ in range(3):  # each of them is seen by the controller, which looks at its adapter anew
+        engines.cluster.kubectl("label", "modeladapter", "sql", "-n", engines.namespace, "seen=yes", "--overwrite")
+        engines.cluster.kubectl("label", "modeladapter", "sql", "-n", engines.namespace, "seen-")
+    engines.apply_adapter("json", TINY / "adapter-b")
+    engines.wait_running("json", ["engine-0"])
+    assert writes() - before <= 6 + 6 + 2, "six labels, and at most one status for each"
+    engines.apply_adapter("sql", TINY / "adapter-c")
+    until(lambda: engines.endpoints("sql") and engines.condition("sql").get("status") == "True", "the new weights are served")
+    for name in ("sql", "json"):
+        engines.delete_adapter(name)
+        engines.wait_gone(name)
+    assert engines.adapters_of("engine-0") == set()
 
 
 # ---- the manifests ----
