@@ -2,15 +2,16 @@
  * side.
  *
  * Tables for docs/benchmarks.md go to standard output. The cases of a table are measured in turn, several times over, and of each
- * the best is kept: what other processes take away from one hits its neighbours too, and ratios count more than numbers. */
+ * the best is kept. With one thread the second is one of this process on a processor, which others cannot take away; with more it
+ * is one of the wall, and ratios count more than numbers. */
 #include "engine/engine.h"
-#include "base/clock.h"
 #include "base/log.h"
 
 #include <pthread.h>
 #include <stdio.h>
+#include <time.h>
 
-#define ROUNDS 5
+#define ROUNDS 3
 #define TOGETHER 4
 #define DECODED 65 /* tokens of an answer; the first is the prefill's */
 #define SHORT_PROMPT 8
@@ -22,6 +23,14 @@ enum measure { DECODE_ONE, DECODE_TOGETHER, DECODE_ADAPTERS, PREFILL, MEASURE_CO
 static const char *const titles[MEASURE_COUNT] = {"decode, 1 request", "decode, 4 together", "the same, an adapter on every row",
                                                   "prefill of 128 tokens"};
 static const char *const activations[] = {"f32", "int8"};
+
+static clockid_t clock_id = CLOCK_MONOTONIC;
+
+static int64_t now_ns(void) {
+    struct timespec now;
+    (void)clock_gettime(clock_id, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
 
 static void fail(const struct error *err) {
     (void)fprintf(stderr, "bench_engine: %s\n", err->message);
@@ -43,7 +52,7 @@ static void on_event(void *arg, const struct engine_event *event) {
     struct answer *answer = arg;
     pthread_mutex_lock(&answer->lock);
     if (event->token >= 0) {
-        answer->last_ns = clock_now_ns();
+        answer->last_ns = now_ns();
         answer->first_ns = answer->count++ == 0 ? answer->last_ns : answer->first_ns;
     }
     answer->is_finished |= event->finish != ENGINE_FINISH_NONE;
@@ -103,7 +112,7 @@ static double decode(struct engine *engine, const char *adapter, size_t requests
 
 static double prefill(struct engine *engine) {
     struct answer answer;
-    int64_t began_ns = clock_now_ns();
+    int64_t began_ns = now_ns();
     submit(engine, NULL, LONG_PROMPT, 1, &answer);
     answer_wait(&answer);
     return LONG_PROMPT * 1e9 / (double)(answer.first_ns - began_ns);
@@ -146,6 +155,7 @@ static struct engine *start(const char *model, const char *folder, int threads, 
 static void print_table(const char *model, const char *folder, int threads) {
     struct engine *engines[ARRAY_LEN(activations)];
     double best[ARRAY_LEN(activations)][MEASURE_COUNT] = {{0}};
+    clock_id = threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
     for (size_t i = 0; i < ARRAY_LEN(activations); i++) {
         engines[i] = start(model, folder, threads, activations[i]);
     }
@@ -178,6 +188,7 @@ int main(int argc, char **argv) {
     (void)log_init("bench", "warn");
     for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
         print_table(argv[1], argc > 2 ? argv[2] : NULL, threads[i]);
+        (void)fflush(stdout);
     }
     return 0;
 }

@@ -225,7 +225,7 @@ static void fill(float *x, size_t count, int kind) {
 
 static void test_quantised_matmul(void **state) {
     static const size_t widths[] = {32, 64, 96, 256, 288, 576, 1536};
-    enum { ROWS = 7, BATCH_MAX = 5 };
+    enum { ROWS = 27, BATCH_MAX = 11 };
     float *x = xcalloc((size_t)BATCH_MAX * 1536, sizeof(*x));
     float expected[BATCH_MAX * ROWS];
     float found[BATCH_MAX * ROWS];

@@ -10,6 +10,7 @@
 #define INLINE AVX2 __attribute__((always_inline)) static inline
 #define LANES KERNELS_QUANT_LANES
 #define BLOCK KERNELS_QUANT_BLOCK
+#define TILES_LEAST 8 /* batch rows for which putting weight rows side by side pays; with 4 it does not */
 
 /* ---- activations ---- */
 
@@ -227,6 +228,9 @@ static void unpack(const struct matrix *weights, size_t row, float *scratch, str
 /* Tiles of weight rows stay in the first-level cache while all batch rows pass by. */
 void avx2_matmul_quantised(const struct matmul *work, size_t first, size_t last, float *scratch) {
     struct unpacked tile[KERNELS_TILE_ROWS];
+    if (work->weights->type == TENSOR_Q4_1 && work->count >= TILES_LEAST) {
+        first = avx2_matmul_q4_1_tiles(work, first, last, scratch);
+    }
     for (size_t row = first; row < last; row += KERNELS_TILE_ROWS) {
         size_t rows = last - row < KERNELS_TILE_ROWS ? last - row : KERNELS_TILE_ROWS;
         for (size_t i = 0; i < rows; i++) {

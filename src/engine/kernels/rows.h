@@ -13,6 +13,8 @@ void generic_matmul_quantised(const struct matmul *work, size_t first, size_t la
 #if defined(__x86_64__)
 extern const struct kernels kernels_avx2;
 void avx2_quantise(const float *x, size_t columns, const struct quantised *out, size_t row);
+/* Rows of Q4_1 by eights from `first` on; gives the row at which fewer are left. */
+size_t avx2_matmul_q4_1_tiles(const struct matmul *work, size_t first, size_t last, float *scratch);
 void avx2_matmul_quantised(const struct matmul *work, size_t first, size_t last, float *scratch);
 #endif
 
