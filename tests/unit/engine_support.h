@@ -67,7 +67,7 @@ static inline bool has_int(const json_t *array, size_t value) {
 
 #define STEPPER_ROWS 256
 #define STEPPER_CONTEXT 256
-#define STEPPER_LOGITS 16
+#define STEPPER_LOGITS 64
 
 /* A model with room for a few sequences, stepped by hand. */
 struct stepper {
