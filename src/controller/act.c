@@ -138,7 +138,9 @@ static void fail(struct operation *operation, enum dialect_outcome outcome, cons
     struct binding *binding = find_binding(operation);
     struct dialect_answer answer = {.outcome = outcome};
     snprintf(answer.message, sizeof(answer.message), "%s", message);
-    if (binding != NULL) {
+    if (binding != NULL && operation->kind == HOLD_UNLOADING) { /* whatever the cause: unloads have their own clock */
+        hold_note_unload(binding->hold, &answer, clock_now_ms());
+    } else if (binding != NULL) {
         hold_note_failure(binding->hold, operation->revision, &answer, reason, clock_now_ms());
     }
     end(operation);
