@@ -27,10 +27,10 @@ static json_t *unpack(const json_t *text) {
     return json_is_string(text) ? json_loadb(json_string_value(text), json_string_length(text), JSON_ALLOW_NUL, NULL) : NULL;
 }
 
-static const json_t *ready_condition(const json_t *status) {
+static const json_t *condition_in(const json_t *status, const char *type) {
     const json_t *conditions = json_object_get(status, "conditions");
     for (size_t i = 0; i < json_array_size(conditions); i++) {
-        if (strcmp(json_string_at(json_array_get(conditions, i), "type", ""), "Ready") == 0) {
+        if (strcmp(json_string_at(json_array_get(conditions, i), "type", ""), type) == 0) {
             return json_array_get(conditions, i);
         }
     }
@@ -45,11 +45,13 @@ json_t *objects_reduce_adapter(const json_t *object) {
     json_object_set_new(reduced, "metadata", pick(json_object_get(object, "metadata"), metadata));
     const json_t *status = json_object_get(object, "status");
     if (status != NULL) {
-        const json_t *ready = ready_condition(status);
+        const json_t *ready = condition_in(status, "Ready");
+        bool is_full = strcmp(json_string_at(condition_in(status, "FullyLoaded"), "status", ""), "True") == 0;
         json_object_set_new(reduced, "seen",
-                            json_pack("{s:s, s:s, s:s, s:I}", "phase", json_string_at(status, "phase", ""), "readyStatus",
-                                      json_string_at(ready, "status", ""), "readyReason", json_string_at(ready, "reason", ""),
-                                      "observedGeneration", (json_int_t)json_int_at(status, "observedGeneration", 0)));
+                            json_pack("{s:s, s:b, s:s, s:s, s:I}", "phase", json_string_at(status, "phase", ""), "isFullyLoaded",
+                                      is_full, "readyStatus", json_string_at(ready, "status", ""), "readyReason",
+                                      json_string_at(ready, "reason", ""), "observedGeneration",
+                                      (json_int_t)json_int_at(status, "observedGeneration", 0)));
         json_object_set_new(reduced, PACKED, pack(status));
     }
     return reduced;

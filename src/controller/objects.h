@@ -6,7 +6,7 @@
 #include "base/json.h"
 
 /* A ModelAdapter: without managedFields and annotations, its status packed, and "seen" = {phase, readyStatus, readyReason,
- * observedGeneration} of it. A new object. */
+ * isFullyLoaded, observedGeneration} of it. A new object. */
 json_t *objects_reduce_adapter(const json_t *object);
 /* A Service or EndpointSlice: name, namespace, uid, resourceVersion; all of it packed. A new object. */
 json_t *objects_reduce_packed(const json_t *object);

@@ -7,8 +7,8 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define COLLECT_FIRST_MS 150 /* from the first pod that can serve to its publication, while others are about to */
-#define COLLECT_MORE_MS 2000 /* between two writes that only add */
+#define COLLECT_FIRST_MS 300 /* from the first pod that can serve to its publication, while others are about to */
+#define COLLECT_MORE_MS 4000 /* between two writes that only add */
 
 void plan_look_again(struct plan *plan, int64_t at_ms) {
     if (at_ms < plan->look_again_ms) {

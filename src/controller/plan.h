@@ -43,6 +43,7 @@ struct plan_seen {
     bool is_service_foreign, is_slice_foreign;
     uint64_t digest; /* plan.digest when Service and slices were last found to say all that; 0 = something changed since */
     const char *phase, *ready_status, *ready_reason; /* of the status; "" = none */
+    bool is_fully_loaded;
     int64_t observed_generation;
 };
 

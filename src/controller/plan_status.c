@@ -9,8 +9,8 @@
 #define LOADS_MAX 100
 #define CAUSES_NAMED_MAX 10
 /* Changes that decide nothing are collected: six writes an adapter from creation to Ready have to do. */
-#define WRITE_GAP_MS 5000
-#define WRITE_GAP_READY_MS 1500
+#define WRITE_GAP_MS 10000
+#define WRITE_GAP_FULL_MS 1500 /* when all pods have it, or not all any more */
 
 struct verdict {
     bool is_true;
@@ -479,11 +479,16 @@ static void release(struct tally *tally, struct verdict *verdicts) {
     }
 }
 
-/* Whether the change is one that somebody waits for. */
-static bool is_urgent(const struct plan_input *input, const struct verdict *ready) {
+/* How long after the last write the next may come: at once for what somebody waits for. */
+static int64_t write_gap_ms(const struct plan_input *input, const struct verdict *verdicts) {
     const struct plan_seen *seen = &input->seen;
-    return strcmp(seen->ready_status, ready->is_true ? "True" : "False") != 0 || strcmp(seen->ready_reason, ready->reason) != 0 ||
-           seen->observed_generation != input->adapter->generation;
+    const struct verdict *ready = &verdicts[READY];
+    bool is_urgent = strcmp(seen->ready_status, ready->is_true ? "True" : "False") != 0 ||
+                     strcmp(seen->ready_reason, ready->reason) != 0 || seen->observed_generation != input->adapter->generation;
+    if (is_urgent || input->status_written_ms == 0) {
+        return 0;
+    }
+    return seen->is_fully_loaded != verdicts[FULLY_LOADED].is_true ? WRITE_GAP_FULL_MS : WRITE_GAP_MS;
 }
 
 void plan_status_decide(const struct plan_input *input, struct plan *plan) {
@@ -493,9 +498,7 @@ void plan_status_decide(const struct plan_input *input, struct plan *plan) {
         return;
     }
     judge(input, plan, &tally, verdicts);
-    int64_t gap_ms = verdicts[READY].is_true ? WRITE_GAP_READY_MS : WRITE_GAP_MS;
-    bool is_now = is_urgent(input, &verdicts[READY]) || input->status_written_ms == 0;
-    int64_t due_ms = is_now ? input->now_ms : input->status_written_ms + gap_ms;
+    int64_t due_ms = input->status_written_ms + write_gap_ms(input, verdicts);
     due_ms = due_ms > input->write_after_ms ? due_ms : input->write_after_ms;
     if (due_ms > input->now_ms) {
         plan_look_again(plan, due_ms);

@@ -173,6 +173,7 @@ static void see(const struct controller *controller, const struct adapter *adapt
                                .phase = json_string_at(status, "phase", ""),
                                .ready_status = json_string_at(status, "readyStatus", ""),
                                .ready_reason = json_string_at(status, "readyReason", ""),
+                               .is_fully_loaded = json_bool_at(status, "isFullyLoaded", false),
                                .observed_generation = json_int_at(status, "observedGeneration", 0)};
 }
 

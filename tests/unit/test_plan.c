@@ -306,7 +306,7 @@ static bool is_ready(const struct world *world, int a) {
     return strcmp(condition(world, a, "Ready", "status"), "True") == 0;
 }
 
-static void see(const struct object *object, struct plan_seen *seen, const json_t *ready) {
+static void see(const struct object *object, struct plan_seen *seen, const json_t *ready, const json_t *full) {
     *seen = (struct plan_seen){.has_service = object->service != NULL,
                                .has_slice = object->slice != NULL,
                                .is_service_foreign = publish_is_foreign(object->object, object->service),
@@ -314,6 +314,7 @@ static void see(const struct object *object, struct plan_seen *seen, const json_
                                .phase = json_string_at(object->object, "status.phase", ""),
                                .ready_status = json_string_at(ready, "status", ""),
                                .ready_reason = json_string_at(ready, "reason", ""),
+                               .is_fully_loaded = strcmp(json_string_at(full, "status", ""), "True") == 0,
                                .observed_generation = json_int_at(object->object, "status.observedGeneration", 0)};
 }
 
@@ -344,7 +345,7 @@ static void reconcile(struct world *world, int a) {
         input.matching += views[p].matches;
         input.ready += views[p].matches && views[p].is_ready;
     }
-    see(object, &input.seen, condition_object(kept, "Ready"));
+    see(object, &input.seen, condition_object(kept, "Ready"), condition_object(kept, "FullyLoaded"));
     struct plan_objects objects = {.service = object->service, .slices = {object->slice}, .status = json_at(kept, "status")};
     plan_adapter(&input, &plan);
     plan_words(&input, &objects, &plan);
