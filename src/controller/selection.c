@@ -89,8 +89,8 @@ static char *key_of(const struct adapter *adapter) {
 /* Takes the parsed selector from the adapter's spec. */
 static struct selection *make(struct controller *controller, struct adapter *adapter, char *key) {
     struct selection *selection = xcalloc(1, sizeof(*selection));
-    *selection = (struct selection){
-        .key = key, .namespace = xstrdup(adapter->spec.namespace), .selector = take_pointer(adapter->spec.selector)};
+    *selection = (struct selection){.key = key, .namespace = xstrdup(adapter->spec.namespace)};
+    selection->selector = take_pointer(adapter->spec.selector);
     LIST_INIT(&selection->seeking);
     map_set(&controller->selections, key, selection);
     struct map_entry *entry = NULL;

@@ -134,7 +134,7 @@ struct controller {
     struct event_recorder *events;
     struct secrets *secrets;
     struct map adapters, pods, selections; /* by key */
-    TAILQ_HEAD(, pod) waiting;             /* pods with bindings that wait while all operations are taken */
+    TAILQ_HEAD(pod_list, pod) waiting;     /* pods with bindings that wait while all operations are taken */
     int polls, operations;                 /* that run */
     int writes;                            /* API writes that run */
     bool is_started;                       /* all caches were synced once */
