@@ -87,9 +87,7 @@ static void apply_to_pod(struct controller *controller, struct adapter *adapter,
     struct hold *hold = binding->hold;
     hold_meet(hold, pod->start);
     hold->is_wanted = plan->is_wanted[at];
-    bool is_counted = hold->is_wanted || hold->state == HOLD_LOADED || hold->state == HOLD_MAYBE;
-    pod->adapters += is_counted - binding->is_counted;
-    binding->is_counted = is_counted;
+    world_count(binding);
     set_waiting(binding, plan->is_waiting[at]);
     if (plan->is_waiting[at] && pod->operation_count < POD_OPERATIONS_MAX) { /* it is the whole that is busy */
         set_queued(controller, pod, true);

@@ -56,10 +56,6 @@ static void read_slices(struct controller *controller, struct adapter *adapter) 
 
 /* ---- one pod ---- */
 
-static bool is_counted(const struct hold *hold) {
-    return hold->is_wanted || hold->state == HOLD_LOADED || hold->state == HOLD_MAYBE;
-}
-
 static void observe_hold(struct controller *controller, struct adapter *adapter, const struct pod *pod, struct hold *hold) {
     const struct dialect_model *model = map_get(&pod->listed, adapter->spec.name);
     struct hold_target target = {.name = adapter->spec.name,
@@ -86,8 +82,7 @@ static void refresh_binding(struct controller *controller, struct binding *bindi
         observe_hold(controller, binding->adapter, pod, hold);
     }
     hold->unpublished_ms = binding->is_published ? 0 : hold->unpublished_ms != 0 ? hold->unpublished_ms : now_ms;
-    pod->adapters += is_counted(hold) - binding->is_counted;
-    binding->is_counted = is_counted(hold);
+    world_count(binding);
 }
 
 static bool is_unreachable(const struct pod *pod, int64_t now_ms) {

@@ -84,6 +84,30 @@ struct binding *world_bind(struct adapter *adapter, struct pod *pod) {
     return binding;
 }
 
+static void wake_seeking(const struct pod *pod) {
+    for (size_t i = 0; i < pod->selection_count; i++) {
+        struct adapter *adapter = NULL;
+        LIST_FOREACH(adapter, &pod->selections[i]->seeking, in_seeking) {
+            controller_wake(pod->controller, adapter->key, 0);
+        }
+    }
+}
+
+static void set_counted(struct binding *binding, bool is_counted) {
+    struct pod *pod = binding->pod;
+    bool was_full = pod->facts.capacity > 0 && pod->adapters >= pod->facts.capacity;
+    pod->adapters += is_counted - binding->is_counted;
+    binding->is_counted = is_counted;
+    if (was_full && pod->adapters < pod->facts.capacity) {
+        wake_seeking(pod);
+    }
+}
+
+void world_count(struct binding *binding) {
+    const struct hold *hold = binding->hold;
+    set_counted(binding, hold->is_wanted || hold->state == HOLD_LOADED || hold->state == HOLD_MAYBE);
+}
+
 static void unbind(struct binding *binding) {
     struct adapter *adapter = binding->adapter;
     struct pod *pod = binding->pod;
@@ -94,7 +118,7 @@ static void unbind(struct binding *binding) {
     if (binding->is_waiting) {
         TAILQ_REMOVE(&pod->waiting, binding, in_waiting);
     }
-    pod->adapters -= binding->is_counted;
+    set_counted(binding, false);
     hold_free(binding->hold);
     free(binding);
 }
@@ -283,12 +307,7 @@ void world_wake_concerned(struct controller *controller, const struct pod *pod) 
     LIST_FOREACH(binding, &pod->bindings, in_pod) {
         controller_wake(controller, binding->adapter->key, 0);
     }
-    for (size_t i = 0; i < pod->selection_count; i++) {
-        struct adapter *adapter = NULL;
-        LIST_FOREACH(adapter, &pod->selections[i]->seeking, in_seeking) {
-            controller_wake(controller, adapter->key, 0);
-        }
-    }
+    wake_seeking(pod);
 }
 
 bool world_is_polled(const struct pod *pod) {

@@ -162,6 +162,9 @@ void world_free(struct controller *controller);
 
 struct binding *world_binding(const struct adapter *adapter, const struct pod *pod); /* NULL when there is none */
 struct binding *world_bind(struct adapter *adapter, struct pod *pod);                /* made when there is none */
+/* Counts it among the adapters of its pod, or no more, as its hold says now. A pod that was full and has room again wakes those who
+ * look for one. */
+void world_count(struct binding *binding);
 /* Removes it when it says nothing. */
 void world_unbind_blank(struct binding *binding);
 /* A Service or slice has changed or gone: the adapter that it is of by its name. */
