@@ -40,6 +40,10 @@ struct tally {
     int causes_named, causes_more;
 };
 
+static const char *plural(int count) {
+    return count == 1 ? "" : "s";
+}
+
 static void decide(struct verdict *verdict, bool is_true, const char *reason, const char *format, ...) DAVIT_PRINTF(4, 5);
 static void decide(struct verdict *verdict, bool is_true, const char *reason, const char *format, ...) {
     char message[4096];
@@ -107,7 +111,17 @@ static bool is_worth_a_row(const struct plan_input *input, const struct plan *pl
     return !pod->is_gone && (plan->is_wanted[at] || may_hold || pod->hold->running != HOLD_IDLE);
 }
 
-static json_t *row_of(const struct plan_input *input, const struct plan *plan, size_t at) {
+static const json_t *row_in(const json_t *loads, const char *pod) {
+    for (size_t i = 0; i < json_array_size(loads); i++) {
+        if (strcmp(json_string_at(json_array_get(loads, i), "pod", ""), pod) == 0) {
+            return json_array_get(loads, i);
+        }
+    }
+    return NULL;
+}
+
+/* `old`: the rows that the object has. */
+static json_t *row_of(const struct plan_input *input, const json_t *old, const struct plan *plan, size_t at) {
     const struct hold *hold = input->pods[at].hold;
     struct pod_state state = state_of(input, plan, at);
     json_t *row = json_pack("{s:o, s:s}", "pod", plan_text(input->pods[at].name), "state", state.state);
@@ -119,6 +133,11 @@ static json_t *row_of(const struct plan_input *input, const struct plan *plan, s
         json_object_set_new(row, "loadMillis", json_integer(hold->load_ms));
     }
     json_object_set_new(row, "reason", json_string(state.reason));
+    char now[CLOCK_RFC3339_BYTES];
+    clock_format_rfc3339(input->wall_ms, now);
+    const json_t *before = row_in(old, input->pods[at].name);
+    bool is_as_before = strcmp(json_string_at(before, "state", ""), state.state) == 0;
+    json_object_set_new(row, "since", json_string(is_as_before ? json_string_at(before, "since", now) : now));
     if (state.message[0] != '\0') {
         json_object_set_new(row, "message", plan_text(state.message));
     }
@@ -195,8 +214,8 @@ static void judge_pods(const struct plan_input *input, const struct tally *tally
         decide(&verdicts[SCHEDULED], false, "NoMatchingPods", "no pod in namespace %s matches podSelector",
                input->adapter->namespace);
     } else if (input->ready == 0) {
-        decide(&verdicts[SCHEDULED], false, "PodNotReady", "%d pods match podSelector, none is ready: %s", input->matching,
-               buffer_text(&tally->not_ready));
+        decide(&verdicts[SCHEDULED], false, "PodNotReady", "none of the pods that match podSelector is ready (%d): %s",
+               input->matching, buffer_text(&tally->not_ready));
     } else if (replicas > input->ready) {
         decide(&verdicts[SCHEDULED], false, "InsufficientPods", "%d replicas wanted, %d ready pods match podSelector: %s", replicas,
                input->ready, buffer_text(&tally->pods));
@@ -205,8 +224,8 @@ static void judge_pods(const struct plan_input *input, const struct tally *tally
                "%d replicas wanted, %d placed; these pods hold as many adapters as they can: %s", replicas, tally->wanted,
                buffer_text(&tally->full));
     } else {
-        decide(&verdicts[SCHEDULED], true, "Scheduled", "%s/%s is placed on %d pods: [%s]", input->adapter->namespace,
-               input->adapter->name, tally->wanted, buffer_text(&tally->pods));
+        decide(&verdicts[SCHEDULED], true, "Scheduled", "%s/%s is placed on %d pod%s: [%s]", input->adapter->namespace,
+               input->adapter->name, tally->wanted, plural(tally->wanted), buffer_text(&tally->pods));
     }
     if (tally->loaded > 0) {
         decide(&verdicts[BOUND], true, "Bound", "loaded and proved on %d of %d pods", tally->loaded, tally->wanted);
@@ -333,12 +352,12 @@ static int compare_rows(const void *a, const void *b) {
     return strcmp(json_string_at(*(json_t *const *)a, "pod", ""), json_string_at(*(json_t *const *)b, "pod", ""));
 }
 
-static json_t *render_loads(const struct plan_input *input, const struct plan *plan) {
+static json_t *render_loads(const struct plan_input *input, const json_t *old, const struct plan *plan) {
     json_t **rows = xcalloc(input->pod_count + 1, sizeof(*rows));
     size_t count = 0;
     for (size_t i = 0; i < input->pod_count; i++) {
         if (is_worth_a_row(input, plan, i)) {
-            rows[count++] = row_of(input, plan, i);
+            rows[count++] = row_of(input, old, plan, i);
         }
     }
     qsort(rows, count, sizeof(*rows), compare_rows);
@@ -376,7 +395,8 @@ static json_t *render(const struct plan_input *input, const json_t *old, const s
     return json_pack("{s:s, s:I, s:s, s:i, s:i, s:i, s:o, s:o, s:o}", "phase", phase_of(input, tally, verdicts),
                      "observedGeneration", (json_int_t)input->adapter->generation, "revision", input->revision, "candidates",
                      input->ready, "desiredReplicas", replicas >= 0 ? replicas : input->ready, "readyReplicas", tally->serving,
-                     "conditions", conditions, "instances", render_instances(input, plan), "loads", render_loads(input, plan));
+                     "conditions", conditions, "instances", render_instances(input, plan), "loads",
+                     render_loads(input, json_at(old, "loads"), plan));
 }
 
 static json_t *difference(const json_t *old, const json_t *new, int replicas) {
@@ -399,15 +419,6 @@ static json_t *difference(const json_t *old, const json_t *new, int replicas) {
 
 static bool was_true(const json_t *status, const char *type) {
     return strcmp(json_string_at(condition_in(status, type), "status", ""), "True") == 0;
-}
-
-static const json_t *row_in(const json_t *loads, const char *pod) {
-    for (size_t i = 0; i < json_array_size(loads); i++) {
-        if (strcmp(json_string_at(json_array_get(loads, i), "pod", ""), pod) == 0) {
-            return json_array_get(loads, i);
-        }
-    }
-    return NULL;
 }
 
 static void tell_failures(const json_t *old, const json_t *new, struct plan *plan) {
@@ -439,8 +450,8 @@ static void tell(const struct plan_input *input, const json_t *old, const json_t
     }
     tell_failures(old, new, plan);
     if (verdicts[READY].is_true && !was_true(old, "Ready")) {
-        plan_add_event(plan, "Normal", "Ready", "published on %d pods, can be asked for as \"%s\"", tally->serving,
-                       input->adapter->name);
+        plan_add_event(plan, "Normal", "Ready", "published on %d pod%s, can be asked for as \"%s\"", tally->serving,
+                       plural(tally->serving), input->adapter->name);
     } else if (!verdicts[READY].is_true && was_true(old, "Ready")) {
         plan_add_event(plan, "Warning", "NotReady", "%s: %.900s", verdicts[READY].reason, buffer_text(&verdicts[READY].message));
     }

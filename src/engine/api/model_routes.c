@@ -32,7 +32,7 @@ static void append_text(struct buffer *out, const char *text) {
 static void append_card(struct buffer *out, const struct card *card) {
     buffer_append_text(out, "{\"id\":");
     append_text(out, card->id);
-    buffer_printf(out, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"vllm\",\"root\":", (long long)card->created);
+    buffer_printf(out, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"davit\",\"root\":", (long long)card->created);
     append_text(out, card->root);
     buffer_append_text(out, ",\"parent\":");
     append_text(out, card->parent);
