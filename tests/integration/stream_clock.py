@@ -9,6 +9,7 @@ come from every model, and when its standard input ends one line of JSON: {"answ
 
 import gc
 import json
+import os
 import selectors
 import socket
 import sys
@@ -89,8 +90,17 @@ class Clock:
                 "p99": gaps[len(gaps) * 99 // 100] if gaps else None, "errors": self.errors}
 
 
+def go_first():
+    """A clock that waits for a core tells nothing of the streams; without the right to it the test is the stricter."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
+    except PermissionError:
+        pass
+
+
 def main():
     gc.disable()
+    go_first()
     clock = Clock(sys.argv[1], int(sys.argv[2]), sys.argv[3:])
     clock.run()
     print(json.dumps(clock.report()), flush=True)
