@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "controller/redact.h"
 #include "controller/secrets.h"
 #include "controller/world.h"
 #include "kube/lease.h"
@@ -102,25 +103,6 @@ void act_release_base_proof(struct base_proof *proof) {
     if (proof != NULL) {
         free(proof->model);
         free(proof);
-    }
-}
-
-/* ---- secrets stay where they are ---- */
-
-static void redact_text(char *text, size_t len, const char *secret) {
-    size_t secret_len = secret != NULL ? strlen(secret) : 0;
-    char *at = text, *end = text + len;
-    while (secret_len >= 4 && (at = memmem(at, (size_t)(end - at), secret, secret_len)) != NULL) {
-        memset(at, '*', secret_len);
-        at += secret_len;
-    }
-}
-
-static void redact_values(char *text, size_t len, const json_t *secrets) {
-    const char *key = NULL;
-    json_t *value = NULL;
-    json_object_foreach((json_t *)secrets, key, value) {
-        redact_text(text, len, json_string_value(value));
     }
 }
 

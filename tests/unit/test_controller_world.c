@@ -2,6 +2,7 @@
 #include "adapter/placement.h"
 #include "controller/pod_facts.h"
 #include "controller/publish.h"
+#include "controller/redact.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -247,11 +248,31 @@ static void test_lists_that_do_not_count(void **state) {
     hold_free(hold);
 }
 
+static void test_secrets_are_overwritten(void **state) {
+    (void)state;
+    static const struct {
+        const char *secret, *text, *left;
+    } cases[] = {
+        {NULL, "as it was", "as it was"},
+        {"abc", "too short: abc", "too short: abc"},
+        {"hunter2", "no hunter2, no \"hunter2\"", "no *******, no \"*******\""},
+        {"{\"key\": \"-----BEGIN\nMIIEvQIBADAN\n\"}", "body {\\\"key\\\": \\\"-----BEGIN\\nMIIEvQIBADAN\\n\\\"} refused",
+         "body {\\\"key\\\": \\\"**********\\n************\\n\\\"} refused"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[200];
+        snprintf(text, sizeof(text), "%s", cases[i].text);
+        redact_text(text, strlen(text), cases[i].secret);
+        assert_string_equal(text, cases[i].left);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pod_facts),       cmocka_unit_test(test_start_is_the_engines),
         cmocka_unit_test(test_objects),         cmocka_unit_test(test_placement),
         cmocka_unit_test(test_whose_is_listed), cmocka_unit_test(test_lists_that_do_not_count),
+        cmocka_unit_test(test_secrets_are_overwritten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
