@@ -2,6 +2,7 @@
  * for another. A list that says what the last one said costs no more than a scan of its bytes. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "controller/redact.h"
 #include "controller/secrets.h"
 #include "controller/world.h"
 
@@ -38,7 +39,9 @@ static void each_concerned(const struct pod *pod, bool (*visit)(void *arg, struc
 
 struct keys {
     const struct controller *controller;
+    bool has_read; /* one was read for this poll: it is sent with what there is */
     const char *found[KEYS_MAX];
+    const struct adapter *of[KEYS_MAX];
     size_t count;
     const struct adapter *lacking; /* one whose key has to be read first */
 };
@@ -50,14 +53,15 @@ static bool add_key(void *arg, struct adapter *adapter) {
         key = strcmp(keys->found[i], key) == 0 ? NULL : key;
     }
     if (key != NULL) {
+        keys->of[keys->count] = adapter;
         keys->found[keys->count++] = key;
     }
+    /* One that could not be read a moment ago is not waited for: the others' keys open the engine as well. */
     const struct model_adapter *spec = &adapter->spec;
-    if (spec->api_key_secret_name[0] != '\0' &&
-        secrets_peek(keys->controller->secrets, spec->namespace, spec->api_key_secret_name) == NULL) {
-        keys->lacking = adapter;
-    }
-    return keys->count < KEYS_MAX && keys->lacking == NULL;
+    bool is_lacking = !keys->has_read && spec->api_key_secret_name[0] != '\0' &&
+                      !secrets_was_asked(keys->controller->secrets, spec->namespace, spec->api_key_secret_name);
+    keys->lacking = is_lacking ? adapter : NULL;
+    return keys->count < KEYS_MAX && !is_lacking;
 }
 
 /* ---- what a list says ---- */
@@ -163,6 +167,14 @@ static void take_answer(struct pod *pod, const struct transfer_response *respons
 
 /* ---- polls ---- */
 
+/* The next one's turn; and this one may have been changed since it was read. */
+static void refuse_key(struct pod *pod) {
+    pod->key_turn++;
+    if (pod->poll_secret != NULL) {
+        secrets_forget(pod->controller->secrets, pod->facts.namespace, pod->poll_secret);
+    }
+}
+
 static void on_poll_done(void *arg, const struct transfer_response *response, const struct error *err) {
     struct pod *pod = arg;
     pod->poll = NULL;
@@ -172,8 +184,12 @@ static void on_poll_done(void *arg, const struct transfer_response *response, co
         note_failure(pod, err->message);
     } else if (response->status != 200) {
         char words[200];
-        dialect_error_message(response->body, response->body_len, words, sizeof(words));
-        pod->key_turn += response->status == 401 || response->status == 403;
+        cleanup_free char *body = xstrndup(response->body, response->body_len);
+        redact_text(body, strlen(body), pod->poll_key);
+        dialect_error_message(body, strlen(body), words, sizeof(words));
+        if (response->status == 401 || response->status == 403) {
+            refuse_key(pod);
+        }
         cleanup_free char *message = xasprintf("GET /v1/models: status %d: %s", response->status, words);
         note_failure(pod, message);
     } else if (pod->poll_start != NULL && strcmp(pod->poll_start, pod->start) == 0) {
@@ -187,13 +203,26 @@ static void on_poll_done(void *arg, const struct transfer_response *response, co
     observe_soon(pod, pod->is_awaited ? RETRY_FIRST_MS : delay_ms < period_ms ? delay_ms : period_ms);
 }
 
-static void send_poll(struct pod *pod, const char *key) {
+static void forget_key(struct pod *pod) {
+    free(take_pointer(pod->poll_key));
+    free(take_pointer(pod->poll_secret));
+}
+
+static void remember_key(struct pod *pod, const char *key, const struct adapter *of) {
+    forget_key(pod);
+    if (key != NULL) {
+        pod->poll_key = xstrdup(key);
+        pod->poll_secret = xstrdup(of->spec.api_key_secret_name);
+    }
+}
+
+static void send_poll(struct pod *pod) {
     struct controller *controller = pod->controller;
     bool uses_sidecar = world_uses_sidecar(controller, pod);
     struct dialect_request list;
     dialect_list(world_dialect(controller, pod), &list);
     cleanup_free char *url = act_url(pod, uses_sidecar ? pod->facts.sidecar_port : pod->facts.engine_port, list.path);
-    cleanup_free char *authorization = key != NULL ? xasprintf("Authorization: Bearer %s", key) : NULL;
+    cleanup_free char *authorization = pod->poll_key != NULL ? xasprintf("Authorization: Bearer %s", pod->poll_key) : NULL;
     const char *headers[] = {authorization, NULL};
     struct transfer_request request = {.method = list.method,
                                        .url = url,
@@ -228,13 +257,15 @@ static void on_key(void *arg, const json_t *values, const struct error *err) {
 }
 
 static void start_poll(struct pod *pod, bool has_read_key) {
-    struct keys keys = {.controller = pod->controller};
+    struct keys keys = {.controller = pod->controller, .has_read = has_read_key};
     each_concerned(pod, add_key, &keys);
-    if (keys.lacking != NULL && !has_read_key) {
+    if (keys.lacking != NULL) {
         const struct model_adapter *spec = &keys.lacking->spec;
         pod->key_wait = secrets_fetch(pod->controller->secrets, spec->namespace, spec->api_key_secret_name, on_key, pod);
     } else {
-        send_poll(pod, keys.count > 0 ? keys.found[(size_t)pod->key_turn % keys.count] : NULL);
+        size_t turn = keys.count > 0 ? (size_t)pod->key_turn % keys.count : 0;
+        remember_key(pod, keys.found[turn], keys.of[turn]);
+        send_poll(pod);
     }
 }
 
@@ -272,4 +303,5 @@ void observe_release(struct pod *pod) {
     if (pod->poll_timer.event != NULL) {
         timer_release(&pod->poll_timer);
     }
+    forget_key(pod);
 }

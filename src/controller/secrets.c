@@ -8,6 +8,9 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#define NOT_ASKED (INT64_MIN / 2)
+#define DOUBT_MS 1000 /* what is younger is not read again because it was refused */
+
 struct secret;
 
 struct secret_wait {
@@ -23,7 +26,7 @@ struct secret {
     char *key;
     json_t *values; /* NULL = not read yet, or refused */
     struct error failure;
-    int64_t read_ms;
+    int64_t asked_ms; /* when the API answered last */
     struct kube_call *call;
     struct timer timer; /* tells those who wait for what is kept already */
     struct secret_waits waits;
@@ -55,8 +58,12 @@ static struct secret *find(const struct secrets *secrets, const char *namespace,
     return map_get(&secrets->all, key);
 }
 
+static bool is_fresh(const struct secret *secret) {
+    return clock_now_ms() - secret->asked_ms < SECRETS_KEPT_MS;
+}
+
 static bool is_kept(const struct secret *secret) {
-    return secret != NULL && secret->values != NULL && clock_now_ms() - secret->read_ms < SECRETS_KEPT_MS;
+    return secret != NULL && secret->values != NULL && is_fresh(secret);
 }
 
 /* What is not text cannot be carried in JSON, nor in a header. */
@@ -111,8 +118,8 @@ static void on_read(void *arg, json_t *object, const struct error *err) {
         secret->failure = *err;
     } else {
         secret->values = read_values(object);
-        secret->read_ms = clock_now_ms();
     }
+    secret->asked_ms = clock_now_ms();
     tell(secret);
 }
 
@@ -130,7 +137,7 @@ static void make_room(struct secrets *secrets) {
 static struct secret *make(struct secrets *secrets, const char *namespace, const char *name) {
     make_room(secrets);
     struct secret *secret = xcalloc(1, sizeof(*secret));
-    *secret = (struct secret){.secrets = secrets, .key = xasprintf("%s/%s", namespace, name)};
+    *secret = (struct secret){.secrets = secrets, .key = xasprintf("%s/%s", namespace, name), .asked_ms = NOT_ASKED};
     LIST_INIT(&secret->waits);
     timer_init(&secret->timer, kube_client_loop(secrets->kube), on_kept, secret);
     map_set(&secrets->all, secret->key, secret);
@@ -166,10 +173,15 @@ const json_t *secrets_peek(struct secrets *secrets, const char *namespace, const
     return is_kept(secret) ? secret->values : NULL;
 }
 
+bool secrets_was_asked(struct secrets *secrets, const char *namespace, const char *name) {
+    struct secret *secret = find(secrets, namespace, name);
+    return secret != NULL && is_fresh(secret);
+}
+
 void secrets_forget(struct secrets *secrets, const char *namespace, const char *name) {
     struct secret *secret = find(secrets, namespace, name);
-    if (secret != NULL) {
-        secret->read_ms = INT64_MIN / 2;
+    if (secret != NULL && clock_now_ms() - secret->asked_ms > DOUBT_MS) {
+        secret->asked_ms = NOT_ASKED;
     }
 }
 

@@ -21,7 +21,9 @@ const json_t *secrets_peek(struct secrets *secrets, const char *namespace, const
 struct secret_wait *secrets_fetch(struct secrets *secrets, const char *namespace, const char *name,
                                   void (*on_done)(void *arg, const json_t *values, const struct error *err), void *arg);
 void secrets_cancel(struct secret_wait *wait);
-/* It was refused somewhere: the next fetch asks the API. */
+/* It was read, or could not be, a moment ago: asking again tells nothing new. */
+bool secrets_was_asked(struct secrets *secrets, const char *namespace, const char *name);
+/* What it holds was refused somewhere: the next fetch asks the API, unless it was read just now. */
 void secrets_forget(struct secrets *secrets, const char *namespace, const char *name);
 
 #endif

@@ -84,6 +84,7 @@ struct pod {
     struct transfer *poll;
     int64_t poll_started_ms;
     char *poll_start;
+    char *poll_key, *poll_secret; /* the key that it was asked with and the Secret that holds it ("" = none does); NULL = none */
     struct timer poll_timer;
     struct secret_wait *key_wait; /* the poll waits for a key */
     bool is_awaited;              /* an adapter waits for the next list */

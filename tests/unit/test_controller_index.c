@@ -1,21 +1,19 @@
-/* Whom a change wakes: the records of adapters and pods, the selections and bindings between them, and what the planner is shown. */
-#include "base/alloc.h"
+/* Whom a change wakes and how pods are asked: the records of adapters and pods, the selections and bindings between them, what the
+ * planner is shown, and polls. */
+#include "controller/secrets.h"
 #include "controller/world.h"
+#include "fake_api.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-#include <string.h>
-
-/* The world as it is after the caches were synced; nobody answers, and the loop does not run. */
+/* The world as it is after the caches were synced; the fake API plays the engines, too. */
 struct fixture {
+    struct fake_api api;
     struct controller controller;
     struct controller_options options;
-    struct kube_config config;
     struct buffer woken; /* keys, each with a line feed */
     int revision;
+    int lists, refusals; /* polls that were answered */
+    int delay_lists;     /* lists that are left unanswered */
+    bool is_down;        /* the engine answers every list with an error */
 };
 
 static struct fixture *current;
@@ -40,20 +38,55 @@ static struct watch_cache *make_cache(struct fixture *fixture, const struct kube
     return watch_cache_new(&(struct watch_cache_options){.client = fixture->controller.kube, .resource = resource});
 }
 
+/* The engine wants a key and quotes any other. */
+static void answer_list(struct fixture *fixture, struct http_request *request) {
+    const char *key = http_fields_get(&http_request_head(request)->fields, "authorization");
+    if (fixture->delay_lists > 0) {
+        fixture->delay_lists--;
+        return;
+    }
+    if (fixture->is_down) {
+        fake_api_reply(request, 500, "{\"message\":\"out of order\"}");
+    } else if (key != NULL && strcmp(key, "Bearer right-key") == 0) {
+        fixture->lists++;
+        fake_api_reply(request, 200, "{\"data\":[{\"id\":\"base\"}]}");
+    } else {
+        fixture->refusals++;
+        cleanup_free char *body = xasprintf("{\"message\":\"what is %s?\"}", key != NULL ? key : "no key");
+        fake_api_reply(request, 401, body);
+    }
+}
+
+static void on_request(void *arg, struct http_request *request) {
+    const char *target = http_request_head(request)->target;
+    if (strcmp(target, "/v1/models") == 0) {
+        answer_list(arg, request);
+    } else if (strstr(target, "/secrets/right") != NULL) {
+        fake_api_reply(request, 200, "{\"data\":{\"api-key\":\"cmlnaHQta2V5\"}}");
+    } else if (strstr(target, "/secrets/wrong") != NULL) {
+        fake_api_reply(request, 200, "{\"data\":{\"api-key\":\"d3Jvbmcta2V5\"}}");
+    } else {
+        fake_api_reply(request, 404, "{\"reason\":\"NotFound\",\"message\":\"not here\"}");
+    }
+}
+
 static void fixture_init(struct fixture *fixture) {
     struct controller *controller = &fixture->controller;
-    *fixture = (struct fixture){.options = {.proof = PROOF_EFFECT, .poll_period_ms = 1000}};
-    fixture->config.server = xstrdup("http://127.0.0.1:1");
-    fixture->config.namespace = xstrdup("ns");
+    *fixture = (struct fixture){.options = {.proof = PROOF_EFFECT, .poll_period_ms = 50}};
+    fake_api_init(&fixture->api, on_request, fixture);
     controller->options = &fixture->options;
-    controller->loop = loop_new();
-    controller->transfers = transfers_new(controller->loop);
-    controller->kube = kube_client_new(controller->loop, controller->transfers, &fixture->config, "davit-test", 4);
+    controller->loop = fixture->api.loop;
+    controller->transfers = fixture->api.transfers;
+    controller->kube = fixture->api.client;
+    controller->secrets = secrets_new(controller->kube);
     controller->adapters_cache = make_cache(fixture, &kube_model_adapters);
     controller->services_cache = make_cache(fixture, &kube_services);
     controller->slices_cache = make_cache(fixture, &kube_endpoint_slices);
     controller->nodes_cache = make_cache(fixture, &kube_nodes);
     TAILQ_INIT(&controller->waiting);
+    controller->metrics = metrics_new();
+    controller->count.polls = metrics_register(controller->metrics, &(struct metric_spec){.name = "polls", .help = "."});
+    controller->count.poll_failures = metrics_register(controller->metrics, &(struct metric_spec){.name = "failures", .help = "."});
     current = fixture;
 }
 
@@ -64,18 +97,20 @@ static void fixture_release(struct fixture *fixture) {
     watch_cache_free(controller->services_cache);
     watch_cache_free(controller->slices_cache);
     watch_cache_free(controller->nodes_cache);
-    kube_client_free(controller->kube);
-    transfers_free(controller->transfers);
-    loop_free(controller->loop);
-    kube_config_release(&fixture->config);
+    secrets_free(controller->secrets);
+    metrics_free(controller->metrics);
+    fake_api_release(&fixture->api);
     buffer_release(&fixture->woken);
 }
 
-static struct adapter *add_adapter(struct fixture *fixture, const char *name) {
+static struct adapter *add_adapter(struct fixture *fixture, const char *name, const char *secret) {
     cleanup_free char *revision = xasprintf("%d", ++fixture->revision);
     json_t *object = json_pack("{s:{s:s, s:s, s:s, s:s, s:i}, s:{s:s, s:s, s:i, s:{s:{s:s}}}}", "metadata", "name", name,
                                "namespace", "ns", "uid", name, "resourceVersion", revision, "generation", 1, "spec", "baseModel",
                                "base", "artifactURL", "/a", "replicas", 1, "podSelector", "matchLabels", "app", "engine");
+    if (secret != NULL) {
+        json_object_set_new(json_object_get(object, "spec"), "apiKeySecretRef", json_pack("{s:s}", "name", secret));
+    }
     cleanup_free char *key = xasprintf("ns/%s", name);
     watch_cache_note_write(fixture->controller.adapters_cache, object);
     json_decref(object);
@@ -86,9 +121,10 @@ static struct adapter *add_adapter(struct fixture *fixture, const char *name) {
 }
 
 static struct pod *set_pod(struct fixture *fixture, const char *name, const char *uid, const char *ip) {
+    cleanup_free char *port = xasprintf("%d", fixture->api.port);
     json_t *object =
-        json_pack("{s:{s:s, s:s, s:s, s:{s:s}}, s:{s:s, s:[{s:s, s:[s, s]}]}, s:{s:s, s:[{s:s, s:s}]}}", "metadata", "name", name,
-                  "namespace", "ns", "uid", uid, "labels", "app", "engine", "spec", "nodeName", "n1", "containers", "name", "engine",
+        json_pack("{s:{s:s, s:s, s:s, s:{s:s, s:s}}, s:{s:s, s:[{s:s, s:[s, s]}]}, s:{s:s, s:[{s:s, s:s}]}}", "metadata", "name", name,
+                  "namespace", "ns", "uid", uid, "labels", "app", "engine", "model.aibrix.ai/port", port, "spec", "nodeName", "n1", "containers", "name", "engine",
                   "args", "--max-cpu-loras", "1", "status", "podIP", ip, "conditions", "type", "Ready", "status", "True");
     assert_non_null(object);
     struct pod *pod = world_update_pod(&fixture->controller, object);
@@ -108,8 +144,8 @@ static void test_room_wakes_those_who_seek(void **state) {
     struct fixture fixture;
     fixture_init(&fixture);
     struct pod *pod = set_pod(&fixture, "p", "u", "10.0.0.1");
-    struct adapter *first = add_adapter(&fixture, "first");
-    (void)add_adapter(&fixture, "second");
+    struct adapter *first = add_adapter(&fixture, "first", NULL);
+    (void)add_adapter(&fixture, "second", NULL);
     for (int i = 0; i < 2; i++) {
         struct binding *binding = world_bind(first, pod);
         binding->hold->is_wanted = true;
@@ -128,8 +164,42 @@ static void test_room_wakes_those_who_seek(void **state) {
     fixture_release(&fixture);
 }
 
+static bool has_list(void *arg) {
+    return ((struct fixture *)arg)->lists > 0;
+}
+
+static bool has_refusal(void *arg) {
+    return ((struct fixture *)arg)->refusals > 1;
+}
+
+/* A Secret that is not there is one adapter's trouble: another's key opens the engine. */
+static void test_a_missing_secret_hides_no_key(void **state) {
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture);
+    (void)add_adapter(&fixture, "good", "right");
+    (void)add_adapter(&fixture, "bad", "missing"); /* it is asked first: the newest is */
+    struct pod *pod = set_pod(&fixture, "p", "u", "127.0.0.1");
+    fake_api_run_until(&fixture.api, has_list, &fixture);
+    assert_int_equal(pod->selection_count, 1);
+    fixture_release(&fixture);
+}
+
+static void test_a_quoted_key_goes_no_further(void **state) {
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture);
+    (void)add_adapter(&fixture, "a", "wrong");
+    struct pod *pod = set_pod(&fixture, "p", "u", "127.0.0.1");
+    fake_api_run_until(&fixture.api, has_refusal, &fixture);
+    assert_non_null(strstr(pod->failure, "status 401: what is Bearer *********?"));
+    fixture_release(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_missing_secret_hides_no_key),
+        cmocka_unit_test(test_a_quoted_key_goes_no_further),
         cmocka_unit_test(test_room_wakes_those_who_seek),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
