@@ -78,8 +78,9 @@ static void apply_to_pod(struct controller *controller, struct adapter *adapter,
     struct pod *pod = view->pods[at];
     struct binding *binding = plan->is_wanted[at] ? world_bind(adapter, pod) : world_binding(adapter, pod);
     pod->is_awaited |= plan->is_polled[at];
-    if (pod->facts.is_ready) {
-        observe_soon(pod, plan->is_polled[at] || !pod->is_observed ? 0 : controller->options->poll_period_ms);
+    if (pod->facts.is_ready) { /* one that does not answer is asked at its own pace, however many plans wait for it */
+        bool is_soon = (plan->is_polled[at] || !pod->is_observed) && pod->failures == 0;
+        observe_soon(pod, is_soon ? 0 : controller->options->poll_period_ms);
     }
     if (binding == NULL) {
         return;

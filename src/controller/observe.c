@@ -13,7 +13,9 @@
 #define BODY_BYTES_MAX (64u << 20)
 #define RETRY_FIRST_MS 100 /* a pod that is Ready and does not answer yet is asked again soon */
 #define KEYS_MAX 8
-#define FAILURES_TOLD 20 /* in a row: as long as it is being decided whether the pod is lost */
+/* A pod that is Ready and does not answer keeps its endpoints for a moment: the sidecar alone may be restarting. */
+#define LOST_MS 10000
+#define LOST_FAILURES 3
 
 /* ---- whom the pod concerns ---- */
 
@@ -132,6 +134,7 @@ static void note_list(struct pod *pod) {
     pod->observed_start = take_pointer(pod->poll_start);
     free(take_pointer(pod->failure));
     pod->failures = 0;
+    pod->is_lost = false;
     if (wakes_all) {
         world_wake_concerned(pod->controller, pod);
     } else if (pod->must_compare) {
@@ -139,13 +142,31 @@ static void note_list(struct pod *pod) {
     }
 }
 
+/* Apart from numbers: libcurl tells after how many milliseconds it gave up. */
+static bool says_the_same(const char *a, const char *b) {
+    static const char digits[] = "0123456789";
+    for (;; a++, b++) {
+        a += strspn(a, digits);
+        b += strspn(b, digits);
+        if (*a != *b || *a == '\0') {
+            return *a == *b;
+        }
+    }
+}
+
+/* Told when it is another than before, and once more when the pod is lost: a failure that stays is no news, and no write. */
 static void note_failure(struct pod *pod, const char *message) {
-    bool is_new = pod->failure == NULL;
-    free(pod->failure);
-    pod->failure = xstrdup(message);
-    pod->failing_since_ms = pod->failures++ == 0 ? clock_now_ms() : pod->failing_since_ms;
+    int64_t now_ms = clock_now_ms();
+    bool was_lost = pod->is_lost;
+    bool is_new = pod->failure == NULL || !says_the_same(pod->failure, message);
+    if (is_new) {
+        free(pod->failure);
+        pod->failure = xstrdup(message);
+    }
+    pod->failing_since_ms = pod->failures++ == 0 ? now_ms : pod->failing_since_ms;
+    pod->is_lost = pod->failures >= LOST_FAILURES && now_ms - pod->failing_since_ms >= LOST_MS;
     metric_add(pod->controller->count.poll_failures, NULL, 1);
-    if (is_new || pod->failures < FAILURES_TOLD) {
+    if (is_new || pod->is_lost != was_lost) {
         log_debug("poll of pod %s failed: %s", pod->key, message);
         world_wake_concerned(pod->controller, pod);
     }
@@ -192,15 +213,12 @@ static void on_poll_done(void *arg, const struct transfer_response *response, co
         }
         cleanup_free char *message = xasprintf("GET /v1/models: status %d: %s", response->status, words);
         note_failure(pod, message);
-    } else if (pod->poll_start != NULL && strcmp(pod->poll_start, pod->start) == 0) {
+    } else {
         take_answer(pod, response);
-    } else { /* of an engine that has been replaced meanwhile */
-        observe_soon(pod, 0);
-        return;
     }
     int64_t period_ms = pod->controller->options->poll_period_ms;
     int64_t delay_ms = pod->failures > 0 && pod->failures < 8 ? (int64_t)RETRY_FIRST_MS << pod->failures : period_ms;
-    observe_soon(pod, pod->is_awaited ? RETRY_FIRST_MS : delay_ms < period_ms ? delay_ms : period_ms);
+    observe_soon(pod, pod->is_awaited && pod->failures == 0 ? RETRY_FIRST_MS : delay_ms < period_ms ? delay_ms : period_ms);
 }
 
 static void forget_key(struct pod *pod) {
@@ -291,15 +309,20 @@ void observe_soon(struct pod *pod, int64_t delay_ms) {
     }
 }
 
+void observe_cancel(struct pod *pod) {
+    if (pod->poll != NULL) {
+        transfer_cancel(take_pointer(pod->poll));
+        pod->controller->polls--;
+        pod->is_awaited |= pod->is_answering;
+        pod->has_changed |= pod->must_compare;
+    }
+}
+
 void observe_release(struct pod *pod) {
     if (pod->key_wait != NULL) {
         secrets_cancel(take_pointer(pod->key_wait));
     }
-    if (pod->poll != NULL) {
-        transfer_cancel(pod->poll);
-        pod->poll = NULL;
-        pod->controller->polls--;
-    }
+    observe_cancel(pod);
     if (pod->poll_timer.event != NULL) {
         timer_release(&pod->poll_timer);
     }

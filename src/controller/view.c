@@ -9,9 +9,6 @@
 
 #define DRAIN_MS 1000
 #define GIVE_UP_MS 30000
-/* A pod that is Ready and does not answer keeps its endpoints for a moment: the sidecar alone may be restarting. */
-#define UNREACHABLE_MS 10000
-#define UNREACHABLE_FAILURES 3
 
 /* Of pods to which the adapter is nothing. */
 static const struct hold blank = {.load_ms = -1};
@@ -85,10 +82,6 @@ static void refresh_binding(struct controller *controller, struct binding *bindi
     world_count(binding);
 }
 
-static bool is_unreachable(const struct pod *pod, int64_t now_ms) {
-    return pod->failures >= UNREACHABLE_FAILURES && now_ms - pod->failing_since_ms >= UNREACHABLE_MS;
-}
-
 static const char *node_label(const struct controller *controller, const struct pod *pod, const char *label) {
     const json_t *node = controller->nodes_cache != NULL && pod->facts.node[0] != '\0'
                              ? watch_cache_get(controller->nodes_cache, NULL, pod->facts.node)
@@ -125,7 +118,7 @@ static void view_pod(struct controller *controller, struct adapter *adapter, str
         .is_ready = pod->facts.is_ready,
         .is_gone = pod->facts.is_gone,
         .is_observed = pod->is_observed,
-        .is_unreachable = is_unreachable(pod, now_ms),
+        .is_unreachable = pod->is_lost,
         .observe_failure = pod->failure,
         .is_busy = pod->operation_count >= POD_OPERATIONS_MAX || controller->operations >= OPERATIONS_MAX,
         .is_full = pod->facts.capacity > 0 && others >= pod->facts.capacity,

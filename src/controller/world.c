@@ -342,10 +342,12 @@ static bool is_same_view(const struct pod_facts *a, const struct pod_facts *b) {
 
 /* It was meant for an engine that is no more. */
 static void forget_engine(struct pod *pod) {
+    observe_cancel(pod);
     forget_list(pod);
     free(take_pointer(pod->failure));
     act_release_base_proof(take_pointer(pod->base_proof));
     pod->failures = 0;
+    pod->is_lost = false;
     act_release(pod);
 }
 
@@ -363,13 +365,14 @@ struct pod *world_update_pod(struct controller *controller, json_t *object) {
     pod->object = json_incref(object);
     pod_facts_read(object, &pod->facts);
     char *start = pod_facts_start(object);
-    bool is_other_start = strcmp(pod->start, start) != 0;
+    /* At another address nothing that runs would arrive. */
+    bool is_other_engine = is_new || strcmp(pod->start, start) != 0 || strcmp(old_facts.ip, pod->facts.ip) != 0;
     free(pod->start);
     pod->start = start;
-    if (is_other_start) {
+    if (is_other_engine) {
         forget_engine(pod);
     }
-    if (is_new || is_other_start || !is_same_view(&old_facts, &pod->facts)) { /* heartbeats wake nobody */
+    if (is_other_engine || !is_same_view(&old_facts, &pod->facts)) { /* heartbeats wake nobody */
         selection_update_pod(controller, pod, false);
         if (pod->facts.is_ready) {
             observe_soon(pod, 0);

@@ -75,6 +75,7 @@ struct pod {
     char *failure; /* of the last poll; NULL = it went well */
     int failures;  /* in a row */
     int64_t failing_since_ms;
+    bool is_lost;                  /* ... for long enough */
     int key_turn;                  /* which of the adapters' keys is tried */
     bool is_davit;                 /* its engine says that it is Davit's */
     bool has_changed;              /* something was done to it since the last list was asked for */
@@ -207,6 +208,8 @@ void world_view_release(struct world_view *view);
 
 /* ---- observe.c ---- */
 void observe_soon(struct pod *pod, int64_t delay_ms); /* polls the pod; a poll that runs is let be */
+/* The poll that runs, if any, asks an engine that is no more, or is elsewhere. */
+void observe_cancel(struct pod *pod);
 void observe_release(struct pod *pod);
 
 /* ---- act.c ---- */

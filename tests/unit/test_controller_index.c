@@ -46,6 +46,7 @@ static void answer_list(struct fixture *fixture, struct http_request *request) {
         return;
     }
     if (fixture->is_down) {
+        fixture->refusals++;
         fake_api_reply(request, 500, "{\"message\":\"out of order\"}");
     } else if (key != NULL && strcmp(key, "Bearer right-key") == 0) {
         fixture->lists++;
@@ -172,6 +173,14 @@ static bool has_refusal(void *arg) {
     return ((struct fixture *)arg)->refusals > 1;
 }
 
+static bool has_more_refusals(void *arg) {
+    return ((struct fixture *)arg)->refusals > 4;
+}
+
+static bool has_asked(void *arg) {
+    return ((struct fixture *)arg)->delay_lists == 0;
+}
+
 /* A Secret that is not there is one adapter's trouble: another's key opens the engine. */
 static void test_a_missing_secret_hides_no_key(void **state) {
     (void)state;
@@ -196,10 +205,46 @@ static void test_a_quoted_key_goes_no_further(void **state) {
     fixture_release(&fixture);
 }
 
+/* A poll of an engine that is replaced is not waited for, and does not count against the new one. */
+static void test_a_new_engine_is_asked_at_once(void **state) {
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture);
+    (void)add_adapter(&fixture, "a", "right");
+    struct pod *pod = set_pod(&fixture, "p", "u", "127.0.0.1");
+    fixture.delay_lists = 1;
+    fake_api_run_until(&fixture.api, has_asked, &fixture);
+    assert_non_null(pod->poll);
+    int64_t began_ms = clock_now_ms();
+    assert_ptr_equal(set_pod(&fixture, "p", "another", "127.0.0.1"), pod);
+    fake_api_run_until(&fixture.api, has_list, &fixture);
+    assert_in_range(clock_now_ms() - began_ms, 0, 3000);
+    assert_int_equal(pod->failures, 0);
+    assert_int_equal(fixture.controller.polls, pod->poll != NULL);
+    fixture_release(&fixture);
+}
+
+static void test_a_failure_that_stays_wakes_nobody(void **state) {
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture);
+    fixture.is_down = true;
+    (void)add_adapter(&fixture, "a", NULL);
+    (void)set_pod(&fixture, "p", "u", "127.0.0.1");
+    buffer_clear(&fixture.woken);
+    fake_api_run_until(&fixture.api, has_refusal, &fixture);
+    assert_true(was_woken(&fixture, "a"));
+    fake_api_run_until(&fixture.api, has_more_refusals, &fixture);
+    assert_false(was_woken(&fixture, "a"));
+    fixture_release(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_missing_secret_hides_no_key),
         cmocka_unit_test(test_a_quoted_key_goes_no_further),
+        cmocka_unit_test(test_a_new_engine_is_asked_at_once),
+        cmocka_unit_test(test_a_failure_that_stays_wakes_nobody),
         cmocka_unit_test(test_room_wakes_those_who_seek),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
