@@ -186,9 +186,7 @@ static void drop_missing(struct watch_cache *cache, const char *list_revision, j
         if (map_get(&cache->incoming, slot->key) != NULL || is_newer_than_list(entry, list_revision)) {
             continue;
         }
-        if (entry->announced != NULL) {
-            json_array_append(gone, entry->announced);
-        }
+        json_array_append(gone, entry->announced != NULL ? entry->announced : entry->object);
         map_remove(&cache->entries, slot->key);
         entry_free(entry);
     }
@@ -298,6 +296,7 @@ static void take_deleted(struct watch_cache *cache, const char *key, json_t *obj
     cleanup_json json_t *last_known = take_pointer(entry->announced);
     bool was_made_again = revision_number(kube_resource_version(entry->object)) > revision_number(kube_resource_version(object));
     if (!was_made_again) {
+        last_known = last_known != NULL ? last_known : json_incref(entry->object); /* an own write was never told; its end is */
         map_remove(&cache->entries, key);
         entry_free(entry);
     }

@@ -362,6 +362,12 @@ static void test_own_writes(void **state) {
     send(&scripted, EVENT("MODIFIED", POD("a", "11")) EVENT("MODIFIED", POD("a", "12")) EVENT("ADDED", POD("n", "13")));
     wait_for_log(&scripted, "+a synced ~a +n ");
     assert_string_equal(kube_resource_version(watch_cache_get(scripted.cache, "d", "a")), "12");
+    /* One that is known by the own write alone is told when it goes: whoever wrote it counts on it. */
+    cleanup_json json_t *untold = json_parse(POD("u", "14"), strlen(POD("u", "14")), NULL);
+    watch_cache_note_write(scripted.cache, untold);
+    send(&scripted, EVENT("DELETED", POD("u", "15")));
+    wait_for_log(&scripted, "+a synced ~a +n -u ");
+    assert_null(watch_cache_get(scripted.cache, "d", "u"));
     scripted_release(&scripted);
 }
 
