@@ -241,6 +241,15 @@ static void on_pod(void *arg, enum watch_change change, json_t *old_object, json
     }
 }
 
+static void on_node(void *arg, enum watch_change change, json_t *old_object, json_t *new_object) {
+    struct controller *controller = arg;
+    json_t *before = json_at(old_object, "metadata.labels"), *after = json_at(new_object, "metadata.labels");
+    /* Not what goes: its pods follow. */
+    if (controller->is_started && change != WATCH_DELETED && !json_equal(before, after)) { /* most changes are heartbeats */
+        world_note_node(controller, kube_name(new_object));
+    }
+}
+
 static void on_synced(void *arg) {
     struct controller *controller = arg;
     if (controller->slices_cache != NULL) {
@@ -408,7 +417,7 @@ static void start(struct controller *controller, const struct kube_config *confi
     controller->adapters_cache = watch(controller, &kube_model_adapters, objects_reduce_adapter, on_adapter);
     controller->pods_cache = watch(controller, &kube_pods, pod_facts_reduce, on_pod);
     controller->services_cache = watch(controller, &kube_services, objects_reduce_packed, on_service);
-    controller->nodes_cache = watch(controller, &kube_nodes, objects_reduce_node, NULL);
+    controller->nodes_cache = watch(controller, &kube_nodes, objects_reduce_node, on_node);
     controller->slices_cache = watch(controller, &kube_endpoint_slices, objects_reduce_packed, on_slice);
 }
 

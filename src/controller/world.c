@@ -310,6 +310,16 @@ void world_wake_concerned(struct controller *controller, const struct pod *pod) 
     wake_seeking(pod);
 }
 
+void world_note_node(struct controller *controller, const char *name) {
+    struct map_entry *entry = NULL;
+    for (size_t at = 0; (entry = map_next(&controller->pods, &at)) != NULL;) {
+        const struct pod *pod = entry->value;
+        if (strcmp(pod->facts.node, name) == 0) {
+            world_wake_concerned(controller, pod);
+        }
+    }
+}
+
 bool world_is_polled(const struct pod *pod) {
     return pod->selection_count > 0 || !LIST_EMPTY(&pod->bindings);
 }

@@ -178,6 +178,8 @@ json_t *world_service(const struct controller *controller, const struct adapter 
 void world_objects_take(const struct controller *controller, const struct adapter *adapter, unsigned due,
                         struct plan_objects *ret_objects);
 void world_objects_release(struct plan_objects *objects);
+/* The labels of a node were changed, or are known only now. */
+void world_note_node(struct controller *controller, const char *name);
 /* Wakes the adapters that a change of the pod concerns. */
 void world_wake_concerned(struct controller *controller, const struct pod *pod);
 /* The engine's key that the adapter gives: of its Secret as far as it is kept, else additionalConfig's; NULL = none. Borrowed until

@@ -239,12 +239,27 @@ static void test_a_failure_that_stays_wakes_nobody(void **state) {
     fixture_release(&fixture);
 }
 
+static void test_a_node_wakes_those_on_it(void **state) {
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture);
+    (void)add_adapter(&fixture, "a", NULL);
+    (void)set_pod(&fixture, "p", "u", "10.0.0.1"); /* on n1 */
+    buffer_clear(&fixture.woken);
+    world_note_node(&fixture.controller, "n2");
+    assert_false(was_woken(&fixture, "a"));
+    world_note_node(&fixture.controller, "n1");
+    assert_true(was_woken(&fixture, "a"));
+    fixture_release(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_missing_secret_hides_no_key),
         cmocka_unit_test(test_a_quoted_key_goes_no_further),
         cmocka_unit_test(test_a_new_engine_is_asked_at_once),
         cmocka_unit_test(test_a_failure_that_stays_wakes_nobody),
+        cmocka_unit_test(test_a_node_wakes_those_on_it),
         cmocka_unit_test(test_room_wakes_those_who_seek),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
