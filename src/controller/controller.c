@@ -76,7 +76,8 @@ static void pass_on(struct controller *controller) {
 static void apply_to_pod(struct controller *controller, struct adapter *adapter, const struct world_view *view,
                          const struct plan *plan, size_t at) {
     struct pod *pod = view->pods[at];
-    struct binding *binding = plan->is_wanted[at] ? world_bind(adapter, pod) : world_binding(adapter, pod);
+    bool is_concerned = plan->is_wanted[at] || plan->is_polled[at]; /* its list is news for this adapter */
+    struct binding *binding = is_concerned ? world_bind(adapter, pod) : world_binding(adapter, pod);
     pod->is_awaited |= plan->is_polled[at];
     if (pod->facts.is_ready) { /* one that does not answer is asked at its own pace, however many plans wait for it */
         bool is_soon = (plan->is_polled[at] || !pod->is_observed) && pod->failures == 0;
@@ -93,7 +94,7 @@ static void apply_to_pod(struct controller *controller, struct adapter *adapter,
     if (plan->is_waiting[at] && pod->operation_count < POD_OPERATIONS_MAX) { /* it is the whole that is busy */
         set_queued(controller, pod, true);
     }
-    if (!hold->is_wanted && !binding->is_waiting) {
+    if (!is_concerned && !binding->is_waiting) {
         world_unbind_blank(binding);
     }
 }

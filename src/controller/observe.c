@@ -126,8 +126,16 @@ static void read_list(struct pod *pod, struct dialect_models *models, uint64_t d
     pod->list_digest = digest;
 }
 
+static void wake_bound(struct pod *pod) {
+    struct binding *binding = NULL;
+    LIST_FOREACH(binding, &pod->bindings, in_pod) {
+        controller_wake(pod->controller, binding->adapter->key, 0);
+    }
+}
+
 static void note_list(struct pod *pod) {
-    bool wakes_all = !pod->is_observed || pod->is_answering || pod->failure != NULL;
+    bool wakes_bound = !pod->is_observed || pod->is_answering || pod->failure != NULL;
+    bool is_back = pod->failures >= UNREACHABLE_FAILURES; /* those who look for a pod may take it again */
     pod->is_observed = true;
     pod->asked_ms = pod->poll_started_ms;
     free(pod->observed_start);
@@ -135,8 +143,10 @@ static void note_list(struct pod *pod) {
     free(take_pointer(pod->failure));
     pod->failures = 0;
     pod->is_lost = false;
-    if (wakes_all) {
+    if (is_back) {
         world_wake_concerned(pod->controller, pod);
+    } else if (wakes_bound) {
+        wake_bound(pod);
     } else if (pod->must_compare) {
         wake_contradicted(pod);
     }
@@ -168,7 +178,7 @@ static void note_failure(struct pod *pod, const char *message) {
     metric_add(pod->controller->count.poll_failures, NULL, 1);
     if (is_new || pod->is_lost != was_lost) {
         log_debug("poll of pod %s failed: %s", pod->key, message);
-        world_wake_concerned(pod->controller, pod);
+        wake_bound(pod);
     }
 }
 

@@ -23,6 +23,8 @@
 #define OPERATIONS_MAX 512   /* on engines, at once */
 #define POD_OPERATIONS_MAX 4 /* of one pod, at once: a busy engine answers four proofs as soon as one */
 
+#define UNREACHABLE_FAILURES 3 /* polls in a row, before a pod may count as lost */
+
 struct operation;  /* act.c */
 struct base_proof; /* act.c */
 struct write;      /* write.c */

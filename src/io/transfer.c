@@ -16,6 +16,7 @@
 #define BODY_BYTES_MAX_DEFAULT (64 * 1024 * 1024)
 #define KEPT_CONNECTIONS_MAX 1024 /* more than any client has peers and calls in flight: what one call leaves, the next takes */
 #define SPARE_HANDLES_MAX 64
+#define UPLOAD_BUFFER_BYTES 16384 /* the least that libcurl allows; its 64 KiB a transfer were half of the controller's memory */
 #define KEEPALIVE_SECONDS 30
 /* A connection that was idle for longer is not used again: servers close theirs after 60 s and more (Davit 75, Go 90), engines
  * behind uvicorn after 5. */
@@ -432,6 +433,7 @@ static CURLcode set_up(struct transfer *transfer, const struct transfer_request 
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_FOLLOWLOCATION, 0L); /* credentials go nowhere but where they were meant to */
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER_BYTES);
     SET(CURLOPT_TCP_KEEPALIVE, 1L); /* a watch on a machine that is gone ends */
     SET(CURLOPT_MAXAGE_CONN, (long)(strncasecmp(request->url, "https:", 6) == 0 ? IDLE_SECONDS_MAX : IDLE_SECONDS_MAX_CLEAR));
     SET(CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_SECONDS);

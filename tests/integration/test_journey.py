@@ -66,8 +66,7 @@ def test_a_replaced_pod_has_its_adapters_again_and_no_request_fails(served, trut
                                   f"the replacement serves {name}")[0] for name in served.artifacts]
         clients.settle()
     assert_all_right(clients, truth)
-    # The engines of the real model are busy with the clients' requests all the while, and proofs queue behind them.
-    assert max(served_at) - ready_at < (10 if served.is_real else 2) * SLOW
+    assert max(served_at) - ready_at < 2 * SLOW
     assert set(until(lambda: served.endpoints(name), "the adapter is published")) == names_of(served.pods())
     address = served.endpoints(name)[replacement]
     assert loaded_on(address) == set(served.artifacts)
