@@ -123,10 +123,10 @@ static struct adapter *add_adapter(struct fixture *fixture, const char *name, co
 
 static struct pod *set_pod(struct fixture *fixture, const char *name, const char *uid, const char *ip) {
     cleanup_free char *port = xasprintf("%d", fixture->api.port);
-    json_t *object =
-        json_pack("{s:{s:s, s:s, s:s, s:{s:s, s:s}}, s:{s:s, s:[{s:s, s:[s, s]}]}, s:{s:s, s:[{s:s, s:s}]}}", "metadata", "name", name,
-                  "namespace", "ns", "uid", uid, "labels", "app", "engine", "model.aibrix.ai/port", port, "spec", "nodeName", "n1", "containers", "name", "engine",
-                  "args", "--max-cpu-loras", "1", "status", "podIP", ip, "conditions", "type", "Ready", "status", "True");
+    json_t *object = json_pack("{s:{s:s, s:s, s:s, s:{s:s, s:s}}, s:{s:s, s:[{s:s, s:[s, s]}]}, s:{s:s, s:[{s:s, s:s}]}}",
+                               "metadata", "name", name, "namespace", "ns", "uid", uid, "labels", "app", "engine",
+                               "model.aibrix.ai/port", port, "spec", "nodeName", "n1", "containers", "name", "engine", "args",
+                               "--max-cpu-loras", "1", "status", "podIP", ip, "conditions", "type", "Ready", "status", "True");
     assert_non_null(object);
     struct pod *pod = world_update_pod(&fixture->controller, object);
     json_decref(object);
@@ -255,12 +255,9 @@ static void test_a_node_wakes_those_on_it(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_missing_secret_hides_no_key),
-        cmocka_unit_test(test_a_quoted_key_goes_no_further),
-        cmocka_unit_test(test_a_new_engine_is_asked_at_once),
-        cmocka_unit_test(test_a_failure_that_stays_wakes_nobody),
-        cmocka_unit_test(test_a_node_wakes_those_on_it),
-        cmocka_unit_test(test_room_wakes_those_who_seek),
+        cmocka_unit_test(test_a_missing_secret_hides_no_key), cmocka_unit_test(test_a_quoted_key_goes_no_further),
+        cmocka_unit_test(test_a_new_engine_is_asked_at_once), cmocka_unit_test(test_a_failure_that_stays_wakes_nobody),
+        cmocka_unit_test(test_a_node_wakes_those_on_it),      cmocka_unit_test(test_room_wakes_those_who_seek),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -269,9 +269,12 @@ static void test_secrets_are_overwritten(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pod_facts),       cmocka_unit_test(test_start_is_the_engines),
-        cmocka_unit_test(test_objects),         cmocka_unit_test(test_placement),
-        cmocka_unit_test(test_whose_is_listed), cmocka_unit_test(test_lists_that_do_not_count),
+        cmocka_unit_test(test_pod_facts),
+        cmocka_unit_test(test_start_is_the_engines),
+        cmocka_unit_test(test_objects),
+        cmocka_unit_test(test_placement),
+        cmocka_unit_test(test_whose_is_listed),
+        cmocka_unit_test(test_lists_that_do_not_count),
         cmocka_unit_test(test_secrets_are_overwritten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
