@@ -32,6 +32,7 @@ struct plan_pod {
     bool is_busy;                /* as many actions run on it as may, of any adapters */
     bool is_full;                /* it holds as many adapters as it says it can */
     bool reuses_prefixes;        /* its engine may answer new weights from what it computed with old ones of the same name */
+    bool is_direct;              /* its engine is asked itself, without a sidecar */
     int adapters;                /* that it holds or is going to hold, this one aside */
     bool is_published;           /* it is in an EndpointSlice */
     const struct hold *hold;

@@ -439,6 +439,20 @@ static void tell_failures(const json_t *old, const json_t *new, struct plan *pla
     }
 }
 
+/* An engine that is asked itself fetches with what it was started with. */
+static void tell_unused_credentials(const struct plan_input *input, struct plan *plan) {
+    cleanup_buffer struct buffer names = BUFFER_INIT;
+    for (size_t i = 0; i < input->pod_count && input->adapter->secret_name[0] != '\0'; i++) {
+        if (plan->is_wanted[i] && input->pods[i].is_direct) {
+            list_name(&names, input->pods[i].name);
+        }
+    }
+    if (names.len > 0) {
+        plan_add_event(plan, "Warning", "CredentialsUnused",
+                       "credentialsSecretRef is for the sidecar, which these pods do not use: %s", names.data);
+    }
+}
+
 static void tell(const struct plan_input *input, const json_t *old, const json_t *new, const struct tally *tally,
                  const struct verdict *verdicts, struct plan *plan) {
     if (input->adapter->is_deleting) {
@@ -447,6 +461,7 @@ static void tell(const struct plan_input *input, const json_t *old, const json_t
     if (verdicts[FULLY_LOADED].is_true && !was_true(old, "FullyLoaded")) {
         plan_add_event(plan, "Normal", "Loaded", "loaded and proved on %d of %d pods: %s", tally->loaded, tally->wanted,
                        buffer_text(&tally->pods));
+        tell_unused_credentials(input, plan);
     }
     tell_failures(old, new, plan);
     if (verdicts[READY].is_true && !was_true(old, "Ready")) {

@@ -123,6 +123,7 @@ static void view_pod(struct controller *controller, struct adapter *adapter, str
         .is_busy = pod->operation_count >= POD_OPERATIONS_MAX || controller->operations >= OPERATIONS_MAX,
         .is_full = pod->facts.capacity > 0 && others >= pod->facts.capacity,
         .reuses_prefixes = pod->facts.engine == DIALECT_VLLM && !pod->is_davit,
+        .is_direct = !world_uses_sidecar(controller, pod),
         .adapters = others,
         .is_published = binding != NULL && binding->is_published,
         .hold = binding != NULL ? binding->hold : &blank,

@@ -122,6 +122,14 @@ def test_the_engines_key_from_a_secret(world):
         assert "right-one" not in str(room.api.get("modeladapters", "a")) + world.controller.text()
 
 
+def test_credentials_that_nobody_takes_are_told(world):
+    with world.room(1) as room:
+        room.apply("a", credentialsSecretRef={"name": "hub"})
+        room.wait("a")
+        told = until(lambda: [event for event in room.api.list("events")["items"] if event["reason"] == "CredentialsUnused"], "it is told")
+        assert told[0]["type"] == "Warning" and "sidecar" in told[0]["message"]
+
+
 def test_what_happened_is_counted_and_told(world):
     with world.room(1) as room:
         before = world.controller.metrics()
