@@ -115,9 +115,6 @@ static bool is_seeking(const struct adapter *adapter, const struct world_view *v
 }
 
 static void apply(struct controller *controller, struct adapter *adapter, const struct world_view *view, const struct plan *plan) {
-    bool seeks = is_seeking(adapter, view, plan);
-    bool must_widen = seeks && !adapter->is_seeking && adapter->selection != NULL;
-    selection_seek(adapter, seeks);
     if (plan->is_published) {
         adapter->digest = plan->digest;
     }
@@ -131,9 +128,7 @@ static void apply(struct controller *controller, struct adapter *adapter, const 
     for (size_t i = 0; i < view->input.pod_count; i++) {
         apply_to_pod(controller, adapter, view, plan, i);
     }
-    if (must_widen) { /* planned among the pods it has; now among all */
-        controller_wake(controller, adapter->key, 0);
-    } else if (plan->look_again_ms != PLAN_NEVER) {
+    if (plan->look_again_ms != PLAN_NEVER) {
         int64_t delay_ms = plan->look_again_ms - clock_now_ms();
         controller_wake(controller, adapter->key, delay_ms > 1 ? delay_ms : 1);
     }
@@ -142,8 +137,16 @@ static void apply(struct controller *controller, struct adapter *adapter, const 
 static void plan_and_apply(struct controller *controller, struct adapter *adapter) {
     struct world_view view;
     struct plan plan;
+    bool had_all = adapter->is_seeking;
     world_view_take(controller, adapter, &view);
     plan_adapter(&view.input, &plan);
+    selection_seek(adapter, is_seeking(adapter, &view, &plan));
+    if (adapter->is_seeking && !had_all) { /* planned among the pods it has; now among all, before anything is done or said */
+        plan_release(&plan);
+        world_view_release(&view);
+        world_view_take(controller, adapter, &view);
+        plan_adapter(&view.input, &plan);
+    }
     if (plan.due != 0) {
         struct plan_objects objects;
         world_objects_take(controller, adapter, plan.due, &objects);
