@@ -78,9 +78,8 @@ static bool is_same_card(const struct dialect_model *a, const struct dialect_mod
 static void wake_named(struct pod *pod, const char *name) {
     cleanup_free char *key = xasprintf("%s/%s", pod->facts.namespace, name);
     struct adapter *adapter = world_adapter(pod->controller, key);
-    bool concerns =
-        adapter != NULL && (world_binding(adapter, pod) != NULL || (adapter->is_seeking && selection_has(pod, adapter->selection)));
-    if (concerns) {
+    if (adapter != NULL && (world_binding(adapter, pod) != NULL || selection_has(pod, adapter->selection))) {
+        (void)world_bind(adapter, pod); /* also of one that looks for no pods: what it did not ask for has to go */
         controller_wake(pod->controller, key, 0);
     }
 }

@@ -13,6 +13,7 @@ struct fixture {
     int revision;
     int lists, refusals; /* polls that were answered */
     int delay_lists;     /* lists that are left unanswered */
+    bool is_open;        /* the engine wants no key, and has an adapter "left" */
     bool is_down;        /* the engine answers every list with an error */
 };
 
@@ -51,6 +52,9 @@ static void answer_list(struct fixture *fixture, struct http_request *request) {
     } else if (key != NULL && strcmp(key, "Bearer right-key") == 0) {
         fixture->lists++;
         fake_api_reply(request, 200, "{\"data\":[{\"id\":\"base\"}]}");
+    } else if (key == NULL && fixture->is_open) {
+        fixture->lists++;
+        fake_api_reply(request, 200, "{\"data\":[{\"id\":\"base\"},{\"id\":\"left\",\"root\":\"/a\",\"parent\":\"base\"}]}");
     } else {
         fixture->refusals++;
         cleanup_free char *body = xasprintf("{\"message\":\"what is %s?\"}", key != NULL ? key : "no key");
@@ -253,11 +257,28 @@ static void test_a_node_wakes_those_on_it(void **state) {
     fixture_release(&fixture);
 }
 
+/* Found on a pod where it was not asked for, by an adapter that has all the pods it wants: it will have to go. */
+static void test_what_is_left_over_is_noticed(void **state) {
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture);
+    fixture.is_open = true;
+    struct adapter *adapter = add_adapter(&fixture, "left", NULL);
+    selection_seek(adapter, false);
+    struct pod *pod = set_pod(&fixture, "p", "u", "127.0.0.1");
+    fake_api_run_until(&fixture.api, has_list, &fixture);
+    assert_true(was_woken(&fixture, "left"));
+    look_at(&fixture, adapter);
+    assert_int_equal(world_binding(adapter, pod)->hold->state, HOLD_LOADED);
+    fixture_release(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_missing_secret_hides_no_key), cmocka_unit_test(test_a_quoted_key_goes_no_further),
         cmocka_unit_test(test_a_new_engine_is_asked_at_once), cmocka_unit_test(test_a_failure_that_stays_wakes_nobody),
-        cmocka_unit_test(test_a_node_wakes_those_on_it),      cmocka_unit_test(test_room_wakes_those_who_seek),
+        cmocka_unit_test(test_a_node_wakes_those_on_it),      cmocka_unit_test(test_what_is_left_over_is_noticed),
+        cmocka_unit_test(test_room_wakes_those_who_seek),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
