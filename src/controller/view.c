@@ -32,7 +32,9 @@ static struct pod *pod_of_endpoint(struct controller *controller, const struct a
     return NULL;
 }
 
+/* A pod that is named and not known may have been told to the slices' watch first: they are read again. */
 static void read_slices(struct controller *controller, struct adapter *adapter) {
+    bool has_unknown = false;
     for (size_t i = 0; i < adapter->binding_count; i++) {
         adapter->bindings[i]->is_published = false;
     }
@@ -43,12 +45,13 @@ static void read_slices(struct controller *controller, struct adapter *adapter) 
         const json_t *endpoints = json_at(slice, "endpoints");
         for (size_t k = 0; k < json_array_size(endpoints); k++) {
             struct pod *pod = pod_of_endpoint(controller, adapter, json_array_get(endpoints, k));
+            has_unknown |= pod == NULL;
             if (pod != NULL) {
                 world_bind(adapter, pod)->is_published = true;
             }
         }
     }
-    adapter->has_stale_slices = false;
+    adapter->has_stale_slices = has_unknown;
 }
 
 /* ---- one pod ---- */

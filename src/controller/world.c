@@ -197,12 +197,12 @@ static void read_adapter(struct controller *controller, struct adapter *adapter,
     }
 }
 
-/* Slices that were there before the adapter was known; a gap ends the search. */
+/* Slices that were there before the adapter was known. Somebody may have deleted one in the middle. */
 static void find_slices(struct controller *controller, struct adapter *adapter) {
     adapter->has_stale_slices = true;
     adapter->slice_count = 1;
-    while (adapter->slice_count < PLAN_SLICES_MAX && world_slice(controller, adapter, adapter->slice_count) != NULL) {
-        adapter->slice_count++;
+    for (size_t i = 1; i < PLAN_SLICES_MAX; i++) {
+        adapter->slice_count = world_slice(controller, adapter, i) != NULL ? i + 1 : adapter->slice_count;
     }
 }
 
