@@ -37,6 +37,15 @@ static void each_concerned(const struct pod *pod, bool (*visit)(void *arg, struc
     }
 }
 
+static bool concerns_nobody(const struct pod *pod) {
+    for (size_t i = 0; i < pod->selection_count; i++) {
+        if (!LIST_EMPTY(&pod->selections[i]->seeking)) {
+            return false;
+        }
+    }
+    return LIST_EMPTY(&pod->bindings);
+}
+
 /* ---- the engine's key ---- */
 
 struct keys {
@@ -205,6 +214,22 @@ static void refuse_key(struct pod *pod) {
     }
 }
 
+static void take_refusal(struct pod *pod, const struct transfer_response *response) {
+    char words[200];
+    bool is_for_key = response->status == 401 || response->status == 403;
+    if (is_for_key && pod->poll_key == NULL && concerns_nobody(pod)) {
+        return; /* nobody's key was there to ask with: that says nothing against the pod */
+    }
+    cleanup_free char *body = xstrndup(response->body, response->body_len);
+    redact_text(body, strlen(body), pod->poll_key);
+    dialect_error_message(body, strlen(body), words, sizeof(words));
+    if (is_for_key) {
+        refuse_key(pod);
+    }
+    cleanup_free char *message = xasprintf("GET /v1/models: status %d: %s", response->status, words);
+    note_failure(pod, message);
+}
+
 static void on_poll_done(void *arg, const struct transfer_response *response, const struct error *err) {
     struct pod *pod = arg;
     pod->poll = NULL;
@@ -213,15 +238,7 @@ static void on_poll_done(void *arg, const struct transfer_response *response, co
     if (err != NULL) {
         note_failure(pod, err->message);
     } else if (response->status != 200) {
-        char words[200];
-        cleanup_free char *body = xstrndup(response->body, response->body_len);
-        redact_text(body, strlen(body), pod->poll_key);
-        dialect_error_message(body, strlen(body), words, sizeof(words));
-        if (response->status == 401 || response->status == 403) {
-            refuse_key(pod);
-        }
-        cleanup_free char *message = xasprintf("GET /v1/models: status %d: %s", response->status, words);
-        note_failure(pod, message);
+        take_refusal(pod, response);
     } else {
         take_answer(pod, response);
     }

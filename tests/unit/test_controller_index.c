@@ -273,12 +273,27 @@ static void test_what_is_left_over_is_noticed(void **state) {
     fixture_release(&fixture);
 }
 
+/* A pod that no adapter is on or looks for is asked without a key: that it refuses says nothing against it. */
+static void test_a_pod_of_nobody_is_not_lost(void **state) {
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture);
+    struct adapter *adapter = add_adapter(&fixture, "a", "right");
+    selection_seek(adapter, false);
+    struct pod *pod = set_pod(&fixture, "p", "u", "127.0.0.1");
+    fake_api_run_until(&fixture.api, has_more_refusals, &fixture);
+    assert_int_equal(pod->failures, 0);
+    selection_seek(adapter, true);
+    fake_api_run_until(&fixture.api, has_list, &fixture);
+    fixture_release(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_missing_secret_hides_no_key), cmocka_unit_test(test_a_quoted_key_goes_no_further),
         cmocka_unit_test(test_a_new_engine_is_asked_at_once), cmocka_unit_test(test_a_failure_that_stays_wakes_nobody),
         cmocka_unit_test(test_a_node_wakes_those_on_it),      cmocka_unit_test(test_what_is_left_over_is_noticed),
-        cmocka_unit_test(test_room_wakes_those_who_seek),
+        cmocka_unit_test(test_a_pod_of_nobody_is_not_lost),   cmocka_unit_test(test_room_wakes_those_who_seek),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
