@@ -47,6 +47,7 @@ struct watch_cache {
     struct watch_stream decoder;
     int64_t watch_started_ms;
     int64_t backoff_ms;
+    bool is_denied; /* and that was logged */
     bool must_list; /* the stream said that its revision is gone */
     /* watch_cache_free inside of on_change or on_synced is put off until we are out of it */
     int depth;
@@ -134,6 +135,17 @@ static void clear_incoming(struct watch_cache *cache) {
     }
     map_release(&cache->incoming);
     cache->incoming = MAP_INIT;
+}
+
+/* What the API does not allow stays so until somebody reads of it; the rest passes. */
+static void log_failure(struct watch_cache *cache, const struct error *err) {
+    bool is_denied = err->http_status == 401 || err->http_status == 403;
+    if (is_denied && !cache->is_denied) {
+        log_warn("%s", err->message);
+    } else {
+        log_debug("%s", err->message);
+    }
+    cache->is_denied = is_denied;
 }
 
 /* ---- back-off ---- */
@@ -239,7 +251,7 @@ static void on_page(void *arg, json_t *list, const struct error *err) {
     cache->call = NULL;
     if (err != NULL) {
         /* 410: the continue token is too old, the list starts over. */
-        log_debug("%s", err->message);
+        log_failure(cache, err);
         clear_incoming(cache);
         if (err->code == ERROR_LIMIT && cache->page_items > 1) {
             cache->page_items /= 2;
@@ -422,7 +434,7 @@ static void on_stream_done(void *arg, const struct error *err) {
         cache->backoff_ms = BACKOFF_FIRST_MS;
     }
     if (err != NULL) {
-        log_debug("%s", err->message);
+        log_failure(cache, err);
     }
     if (cache->is_initial) {
         end_initial(cache, err);
