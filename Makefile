@@ -4,6 +4,8 @@
 #   make demo       installs what is needed, builds, brings the model, and shows adapters answering
 #   make down       ends what the demo started
 #   make test       unit and integration tests
+#   make test-property [PLANS=1000000] [SEED=n]
+#                   the planner in that many random worlds' plans; a failure names the SEED that repeats it
 #   make test-interop
 #                   against real peers, a Kubernetes API server among them (built once, ten minutes); by hand
 #   make test-chaos kill -9 of every part in turn under eight streams; by hand, takes minutes
@@ -21,7 +23,7 @@ BUILD := build/release
 SANITIZE := build/sanitize
 WERROR ?= --werror
 
-.PHONY: all build demo down test test-interop test-chaos bench-engine bench-controller sanitize ci lint fuzz install clean
+.PHONY: all build demo down test test-property test-interop test-chaos bench-engine bench-controller sanitize ci lint fuzz install clean
 
 all: build
 
@@ -44,6 +46,13 @@ down:
 test:
 	@scripts/install-packages build test
 	@scripts/run-tests unit integration
+
+test-property:
+	@scripts/install-packages build test
+	@log=$$(meson setup $(WERROR) --buildtype=release -Dtests=enabled $$(test ! -f $(BUILD)/build.ninja || echo --reconfigure) $(BUILD) 2>&1) \
+	    || { echo "$$log"; exit 1; }
+	@ninja -C $(BUILD) --quiet tests/unit/test_plan_property
+	@PLANS=$(or $(PLANS),1000000) $(BUILD)/tests/unit/test_plan_property
 
 test-chaos:
 	@scripts/install-packages build test

@@ -1,0 +1,179 @@
+/* A simulated world for the planner: an API, a cluster's pods with engines in them, and the controller's shell between the two,
+ * under a clock that jumps from event to event. No sockets, no threads, no sleeps; the same seed gives the same world.
+ *
+ * What is simulated:
+ *   API         ModelAdapter, Service and slices of each adapter; writes take time, fail, or succeed while their answer is lost;
+ * what others change is seen `lag_ms` later; what an adapter leaves behind is collected by its owner reference pods        with
+ * names, nodes, zones, ports, one or two addresses, capacity; an engine each, in a mood controller  one record per adapter (holds,
+ * writes under way, back-off), as view.c, act.c, write.c and observe.c keep it; an adapter is planned when something wakes it or
+ * when the planner asked for it, not at each step
+ *
+ * A test disturbs the world through the functions and the members below, and lets it run. At every step the invariants are checked:
+ *   - an endpoint is published anew only for a ready pod that holds the current revision and has proved it since its last load
+ *   - no unload while published, nor before the drain time is over
+ *   - an endpoint whose pod does not hold the weights is out within two polls, of a pod that hangs within LOST_MS
+ *   - a roll takes no more pods out at a time than rollout.maxUnavailable
+ *   - one action of an adapter on a pod at a time; nothing is loaded that is known to be loaded at this revision
+ *   - Ready=True is said, and stays, only while enough pods are published and hold the current revision
+ *   - the finalizer is released in bounded time, and leaves nothing on pods that answered all the while
+ *   - a plan depends on its input alone, and no adapter is planned for ever at one moment
+ * A broken one ends the program's test with the world's seed, step and time. */
+#ifndef DAVIT_TESTS_PLAN_WORLD_H
+#define DAVIT_TESTS_PLAN_WORLD_H
+
+#include "controller/plan.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#define WORLD_PODS 6
+#define WORLD_ADAPTERS 5
+#define WORLD_SLICES 8
+#define WORLD_OPERATIONS 48
+#define WORLD_WRITES 16
+#define WORLD_POLL_MS 2000
+#define WORLD_DRAIN_MS 1000
+#define WORLD_GIVE_UP_MS 30000
+#define WORLD_LOST_MS 20000
+#define WORLD_ROOT_BYTES 64
+
+enum mood {
+    GOOD,
+    SLOW,             /* seconds for everything */
+    HANGS,            /* nothing is answered; what was asked may have been done all the same */
+    REFUSES,          /* everything, for now */
+    REFUSES_LOADS,    /* for now */
+    REFUSES_FOR_GOOD, /* loads, in words that say that trying again is of no use */
+    BUSY,             /* 429 */
+    LIES,             /* lists what it does not answer with */
+    MOODS
+};
+
+struct world_pod {
+    bool exists, is_ready, has_label;
+    int64_t gone_ms; /* it is terminating and gone then; 0 = it is not */
+    enum mood mood;
+    int start; /* of the engine; never the same twice */
+    char name[24], uid[24], ip[24], second_ip[24], node[12], zone[12];
+    int port, capacity; /* 0 = not known */
+    bool reuses_prefixes;
+    char roots[WORLD_ADAPTERS][WORLD_ROOT_BYTES];    /* what it has under each adapter's name, "" = nothing */
+    char answered[WORLD_ADAPTERS][WORLD_ROOT_BYTES]; /* the root that has answered a proof since it was loaded */
+    int64_t touched_ms; /* last time that something else than an action of the controller changed it, or that it was not GOOD */
+    /* the last list */
+    char start_text[16], observed_start[16];
+    char listed[WORLD_ADAPTERS][WORLD_ROOT_BYTES];
+    bool is_observed, is_awaited, has_changed, has_failed;
+    int failures;
+    int64_t asked_ms, poll_ms, failing_since_ms;
+};
+
+struct world_resource {
+    json_t *api, *seen; /* NULL = absent; never changed in place */
+    int64_t see_ms;     /* when the controller learns of a change */
+};
+
+struct world_operation {
+    enum hold_action kind; /* HOLD_IDLE = free */
+    int adapter, pod, start;
+    bool is_orphan; /* nobody waits for its answer any more */
+    int64_t done_ms;
+    char revision[REVISION_BYTES], root[WORLD_ROOT_BYTES];
+};
+
+struct world_write {
+    enum plan_write kind; /* 0 = free */
+    size_t slice;
+    json_t *body;
+    bool is_create, releases, fails, is_lost;
+    int64_t done_ms;
+};
+
+struct world_adapter {
+    const char *name;
+    struct world_resource object, service, slices[WORLD_SLICES];
+    int64_t collect_ms; /* when leftovers of an older object go */
+    /* the controller's record; `known` NULL = none */
+    json_t *known;
+    struct model_adapter spec;
+    char revision[REVISION_BYTES];
+    struct hold *holds[WORLD_PODS];
+    struct world_write writes[WORLD_WRITES];
+    int write_failures;
+    int64_t write_after_ms, deleting_since_ms, status_written_ms, slice_written_ms, look_again_ms;
+    uint64_t digest;
+    bool is_woken, is_seeking;
+    /* what is counted and watched */
+    int write_count, event_count, loads, unloads, proofs, removals; /* removals: of endpoints */
+    int writes_at_ready, events_at_ready;                           /* -1 = was not ready yet */
+    int64_t deleted_ms, released_ms, ready_wrong_ms;
+    int64_t wrong_ms[WORLD_PODS + 1], out_ms[WORLD_PODS]; /* of the last: endpoints of pods that are no more */
+    int rolling_start[WORLD_PODS];                        /* the pod was taken out for a new revision; 0 = it was not */
+};
+
+struct world {
+    unsigned seed;
+    uint64_t random;
+    int64_t now_ms;
+    int64_t step, spins;
+    int serial;
+    bool uses_sidecar, has_two_families, has_two_ports;
+    int operations_max;                         /* of a pod, at once */
+    int64_t lag_ms, write_ms;                   /* at most */
+    unsigned write_fails_percent, lost_percent; /* of writes, at most three in a row */
+    enum placement_policy policy;
+    struct world_pod pods[WORLD_PODS];
+    struct world_adapter adapters[WORLD_ADAPTERS];
+    struct world_operation operations[WORLD_OPERATIONS];
+};
+
+int64_t world_plans(void); /* calls of plan_adapter since the program began */
+unsigned world_random(struct world *world, unsigned below);
+_Noreturn void world_fail(const struct world *world, const char *format, ...) DAVIT_PRINTF(2, 3);
+
+/* `pods` good ones, no adapters; end releases it. */
+void world_begin(struct world *world, unsigned seed, int pods);
+void world_end(struct world *world);
+/* To the next event, or to `until_ms` when that comes first; false when it did. */
+bool world_step(struct world *world, int64_t until_ms);
+void world_run(struct world *world, int64_t for_ms);
+/* Until nothing but polls is under way or planned; fails when that takes longer than `within_ms`. */
+void world_settle(struct world *world, int64_t within_ms);
+
+/* ---- pods ---- */
+void world_start_pod(struct world *world, int p, bool is_renamed); /* made, or replaced: under the same name or another */
+void world_restart_engine(struct world *world, int p);
+void world_remove_pod(struct world *world, int p);
+void world_touch(struct world *world, int p); /* after members of a pod were changed: who is concerned is woken */
+void world_expected_root(const struct world *world, int a, char ret_root[WORLD_ROOT_BYTES]); /* of the object in the API */
+
+/* ---- objects ---- */
+void world_create(struct world *world, int a, int replicas);                   /* -1 = on all pods */
+void world_edit(struct world *world, int a, const char *field, json_t *value); /* of spec; NULL removes it; `value` is consumed */
+void world_set_url(struct world *world, int a, int version);
+void world_delete(struct world *world, int a);
+/* Somebody else changes it: `api` (consumed, NULL = deleted) is what it is from now on. */
+void world_put(struct world *world, struct world_resource *resource, json_t *api);
+
+/* ---- the controller ---- */
+/* It is another process: all that it knows is what the objects say. */
+void world_restart_controller(struct world *world);
+
+/* ---- what is so ---- */
+bool world_is_published(const struct world *world, int a, int p); /* in the API */
+int world_count_published(const struct world *world, int a);
+const char *world_condition(const struct world *world, int a, const char *type, const char *member);
+bool world_is_ready(const struct world *world, int a);
+/* Everything that can be right is right, and plans made now ask for nothing. */
+void world_assert_settled(struct world *world);
+
+/* ---- plan_world_check.c, called by plan_world.c ---- */
+void world_check_plan(struct world *world, int a, const struct plan_input *input, const struct plan *plan, const int *slots);
+void world_check_action(struct world *world, int a, int p, enum hold_action kind);
+void world_check_step(struct world *world);
+void world_check_release(struct world *world, int a);
+
+#endif

@@ -1,0 +1,436 @@
+/* The controller's shell, simulated: as world.c, view.c, controller.c, act.c and write.c, without what they talk to. */
+#include "plan_world_parts.h"
+
+#include "controller/publish.h"
+#include "kube/client.h"
+
+#include <string.h>
+
+static int64_t plans;
+
+int64_t world_plans(void) {
+    return plans;
+}
+
+/* ---- the record ---- */
+
+void world_forget_record(struct world *world, int a) {
+    struct world_adapter *adapter = &world->adapters[a];
+    if (adapter->known == NULL) {
+        return;
+    }
+    for (int i = 0; i < WORLD_WRITES; i++) {
+        json_decref(adapter->writes[i].body);
+        adapter->writes[i] = (struct world_write){0};
+    }
+    for (int i = 0; i < WORLD_OPERATIONS; i++) {
+        if (world->operations[i].kind != HOLD_IDLE && world->operations[i].adapter == a) {
+            world->operations[i].is_orphan = true;
+        }
+    }
+    for (int p = 0; p < WORLD_PODS; p++) {
+        hold_free(take_pointer(adapter->holds[p]));
+        adapter->rolling_start[p] = 0;
+    }
+    model_adapter_release(&adapter->spec);
+    json_decref(take_pointer(adapter->known));
+    adapter->write_failures = 0;
+    adapter->write_after_ms = adapter->deleting_since_ms = adapter->status_written_ms = adapter->slice_written_ms = 0;
+    adapter->look_again_ms = PLAN_NEVER;
+    adapter->digest = 0;
+}
+
+static void recall(struct world *world, int a) {
+    struct world_adapter *adapter = &world->adapters[a];
+    const json_t *loads = json_at(adapter->known, "status.loads");
+    for (size_t i = 0; i < json_array_size(loads); i++) {
+        const json_t *row = json_array_get(loads, i);
+        struct hold_record record = {.revision = json_string_at(row, "revision", ""),
+                                     .was_serving = strcmp(json_string_at(row, "state", ""), "Ready") == 0,
+                                     .is_in_place = strcmp(json_string_at(row, "reason", ""), HOLD_REASON_IN_PLACE) == 0,
+                                     .load_ms = json_int_at(row, "loadMillis", -1),
+                                     .effect = EFFECT_SEEN};
+        for (int p = 0; p < WORLD_PODS; p++) {
+            if (world->pods[p].exists && strcmp(world->pods[p].name, json_string_at(row, "pod", "")) == 0 &&
+                record.revision[0] != '\0') {
+                hold_recall(adapter->holds[p], &record);
+            }
+        }
+    }
+}
+
+static void read_object(struct world *world, int a) {
+    struct world_adapter *adapter = &world->adapters[a];
+    int64_t generation = adapter->spec.generation;
+    bool is_new = adapter->known == NULL;
+    struct error err = {0};
+    json_decref(adapter->known);
+    adapter->known = json_incref(adapter->object.seen);
+    model_adapter_release(&adapter->spec);
+    if (model_adapter_read(adapter->known, &adapter->spec, &err) < 0) {
+        world_fail(world, "%s", err.message);
+    }
+    model_adapter_revision(&adapter->spec, adapter->revision);
+    adapter->is_seeking |= is_new || generation != adapter->spec.generation;
+    if (adapter->spec.is_deleting && adapter->deleting_since_ms == 0) {
+        adapter->deleting_since_ms = world->now_ms;
+        adapter->is_seeking = true;
+    }
+    for (int p = 0; is_new && p < WORLD_PODS; p++) {
+        adapter->holds[p] = hold_new();
+        adapter->out_ms[p] = -1;
+    }
+    if (is_new) {
+        recall(world, a);
+    } else if (generation != adapter->spec.generation) {
+        for (int p = 0; p < WORLD_PODS; p++) {
+            hold_forgive(adapter->holds[p]);
+        }
+    }
+}
+
+static bool refresh(struct world *world, int a) {
+    struct world_adapter *adapter = &world->adapters[a];
+    json_t *seen = adapter->object.seen;
+    if (adapter->known != NULL && (seen == NULL || strcmp(kube_uid(seen), kube_uid(adapter->known)) != 0)) {
+        world_forget_record(world, a);
+    }
+    if (seen != NULL && seen != adapter->known) {
+        read_object(world, a);
+    }
+    return seen != NULL;
+}
+
+void world_restart_controller(struct world *world) {
+    for (int a = 0; a < WORLD_ADAPTERS; a++) {
+        struct world_adapter *adapter = &world->adapters[a];
+        world_forget_record(world, a);
+        for (size_t i = 0; i < WORLD_RESOURCES; i++) { /* it reads everything anew */
+            world_resource_at(adapter, i)->see_ms = world->now_ms;
+        }
+        adapter->is_woken = true;
+    }
+    for (int p = 0; p < WORLD_PODS; p++) {
+        struct world_pod *pod = &world->pods[p];
+        pod->is_observed = pod->has_failed = pod->is_awaited = false;
+        pod->failures = 0;
+        pod->poll_ms = pod->exists ? world->now_ms : PLAN_NEVER;
+    }
+}
+
+/* ---- the view ---- */
+
+static bool is_counted(const struct hold *hold) {
+    return hold != NULL && (hold->is_wanted || hold->state == HOLD_LOADED || hold->state == HOLD_MAYBE);
+}
+
+static int operations_on(const struct world *world, int p) {
+    int count = 0;
+    for (int i = 0; i < WORLD_OPERATIONS; i++) {
+        const struct world_operation *operation = &world->operations[i];
+        count += operation->kind != HOLD_IDLE && operation->pod == p && !operation->is_orphan;
+    }
+    return count;
+}
+
+static bool is_seen_published(const struct world_adapter *adapter, const struct world_pod *pod) {
+    for (size_t i = 0; i < WORLD_SLICES; i++) {
+        const json_t *slice = adapter->slices[i].seen;
+        if (slice != NULL && !publish_is_foreign(adapter->known, slice) && publish_has_pod(slice, pod->uid, pod->ip)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void observe(struct world *world, int a, int p, struct hold *hold) {
+    struct world_adapter *adapter = &world->adapters[a];
+    struct world_pod *pod = &world->pods[p];
+    struct hold_target target = {adapter->name, adapter->spec.artifact_url, adapter->revision, world->uses_sidecar};
+    const char *root = pod->listed[a];
+    struct hold_listing listing = {root[0] != '\0', root, false, pod->asked_ms, pod->observed_start};
+    hold_meet(hold, pod->start_text);
+    if (pod->is_observed) {
+        hold_observe(hold, &target, &listing);
+    }
+}
+
+static struct plan_pod view_pod(struct world *world, int a, int p, bool is_published) {
+    struct world_adapter *adapter = &world->adapters[a];
+    struct world_pod *pod = &world->pods[p];
+    struct hold *hold = adapter->holds[p];
+    int others = 0;
+    for (int other = 0; other < WORLD_ADAPTERS; other++) {
+        others += other != a && is_counted(world->adapters[other].holds[p]);
+    }
+    bool is_unreachable = pod->failures >= 3 && world->now_ms - pod->failing_since_ms >= UNREACHABLE_MS;
+    return (struct plan_pod){.name = pod->name,
+                             .uid = pod->uid,
+                             .ip = pod->ip,
+                             .second_ip = pod->second_ip,
+                             .node = pod->node,
+                             .zone = pod->zone,
+                             .domain = adapter->spec.topology_key[0] != '\0' ? pod->zone : pod->node,
+                             .engine_port = pod->port,
+                             .matches = pod->has_label,
+                             .is_ready = pod->is_ready && pod->gone_ms == 0,
+                             .is_gone = pod->gone_ms != 0,
+                             .is_observed = pod->is_observed,
+                             .is_unreachable = is_unreachable,
+                             .observe_failure = pod->has_failed ? "timed out" : NULL,
+                             .is_busy = operations_on(world, p) >= world->operations_max,
+                             .is_full = pod->capacity > 0 && others >= pod->capacity,
+                             .reuses_prefixes = pod->reuses_prefixes,
+                             .adapters = others,
+                             .is_published = is_published,
+                             .hold = hold};
+}
+
+struct view {
+    struct plan_input input;
+    struct plan_pod pods[WORLD_PODS];
+    int slots[WORLD_PODS]; /* of the pods */
+};
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(((const struct plan_pod *)a)->name, ((const struct plan_pod *)b)->name);
+}
+
+/* Those bound to it, and all that match while it looks for pods. */
+static void view_pods(struct world *world, int a, struct view *view) {
+    struct world_adapter *adapter = &world->adapters[a];
+    for (int p = 0; p < WORLD_PODS; p++) {
+        struct world_pod *pod = &world->pods[p];
+        struct hold *hold = adapter->holds[p];
+        if (!pod->exists) {
+            continue;
+        }
+        view->input.matching += pod->has_label;
+        view->input.ready += pod->has_label && pod->is_ready && pod->gone_ms == 0;
+        bool is_published = is_seen_published(adapter, pod);
+        observe(world, a, p, hold);
+        hold->unpublished_ms = is_published ? 0 : hold->unpublished_ms != 0 ? hold->unpublished_ms : world->now_ms;
+        bool is_bound = is_published || !hold_is_blank(hold);
+        if (is_bound || (adapter->is_seeking && pod->has_label)) {
+            view->pods[view->input.pod_count++] = view_pod(world, a, p, is_published);
+        }
+    }
+    qsort(view->pods, view->input.pod_count, sizeof(view->pods[0]), compare_names);
+    for (size_t i = 0; i < view->input.pod_count; i++) {
+        for (int p = 0; p < WORLD_PODS; p++) {
+            view->slots[i] = view->pods[i].hold == adapter->holds[p] ? p : view->slots[i];
+        }
+    }
+}
+
+static const json_t *condition_of(const json_t *object, const char *type) {
+    const json_t *conditions = json_at(object, "status.conditions");
+    for (size_t i = 0; i < json_array_size(conditions); i++) {
+        if (strcmp(json_string_at(json_array_get(conditions, i), "type", ""), type) == 0) {
+            return json_array_get(conditions, i);
+        }
+    }
+    return NULL;
+}
+
+static void take_view(struct world *world, int a, struct view *view) {
+    struct world_adapter *adapter = &world->adapters[a];
+    const json_t *ready = condition_of(adapter->known, "Ready");
+    const json_t *full = condition_of(adapter->known, "FullyLoaded");
+    int64_t drain_ms = adapter->spec.drain_ms > WORLD_DRAIN_MS ? adapter->spec.drain_ms : WORLD_DRAIN_MS;
+    enum placement_policy policy = world->policy;
+    (void)placement_policy_parse(adapter->spec.placement_policy, &policy);
+    *view = (struct view){.input = {.object = adapter->known,
+                                    .adapter = &adapter->spec,
+                                    .pods = view->pods,
+                                    .policy = policy,
+                                    .write_after_ms = adapter->write_after_ms,
+                                    .status_written_ms = adapter->status_written_ms,
+                                    .slice_written_ms = adapter->slice_written_ms,
+                                    .deleting_since_ms = adapter->deleting_since_ms,
+                                    .drain_ms = drain_ms,
+                                    .give_up_ms = WORLD_GIVE_UP_MS + drain_ms,
+                                    .now_ms = world->now_ms,
+                                    .wall_ms = world->now_ms}};
+    memcpy(view->input.revision, adapter->revision, REVISION_BYTES);
+    for (int i = 0; i < WORLD_WRITES; i++) {
+        view->input.writes_running |= (unsigned)adapter->writes[i].kind;
+    }
+    view->input.seen = (struct plan_seen){.has_service = adapter->service.seen != NULL,
+                                          .has_slice = adapter->slices[0].seen != NULL,
+                                          .is_service_foreign = publish_is_foreign(adapter->known, adapter->service.seen),
+                                          .is_slice_foreign = publish_is_foreign(adapter->known, adapter->slices[0].seen),
+                                          .digest = adapter->digest,
+                                          .phase = json_string_at(adapter->known, "status.phase", ""),
+                                          .ready_status = json_string_at(ready, "status", ""),
+                                          .ready_reason = json_string_at(ready, "reason", ""),
+                                          .is_fully_loaded = strcmp(json_string_at(full, "status", ""), "True") == 0,
+                                          .observed_generation = json_int_at(adapter->known, "status.observedGeneration", 0)};
+    view_pods(world, a, view);
+}
+
+static void make_plan(struct world *world, int a, const struct view *view, struct plan *plan) {
+    struct world_adapter *adapter = &world->adapters[a];
+    struct plan_objects objects = {.service = adapter->service.seen, .status = json_at(adapter->known, "status")};
+    for (size_t i = 0; i < WORLD_SLICES; i++) {
+        objects.slices[i] = adapter->slices[i].seen;
+    }
+    plans++;
+    plan_adapter(&view->input, plan);
+    if (plan->due != 0) {
+        plan_words(&view->input, &objects, plan);
+    }
+    world_check_plan(world, a, &view->input, plan, view->slots);
+}
+
+/* ---- what the plan asks for ---- */
+
+static void start_write(struct world *world, int a, struct world_write write) {
+    struct world_adapter *adapter = &world->adapters[a];
+    unsigned percent = adapter->write_failures < 3 ? world->write_fails_percent : 0;
+    for (int i = 0; i < WORLD_WRITES; i++) {
+        if (adapter->writes[i].kind == 0) {
+            write.done_ms = world->now_ms + 1 + world_random(world, (unsigned)world->write_ms);
+            write.fails = world_random(world, 100) < percent;
+            write.is_lost = percent > 0 && world_random(world, 100) < world->lost_percent;
+            json_incref(write.body);
+            adapter->writes[i] = write;
+            adapter->write_count++;
+            return;
+        }
+    }
+    world_fail(world, "%s: more writes under way than there can be", adapter->name);
+}
+
+static void start_writes(struct world *world, int a, const struct plan *plan) {
+    struct world_adapter *adapter = &world->adapters[a];
+    if (plan->service != NULL) {
+        start_write(world, a,
+                    (struct world_write){.kind = WRITE_SERVICE, .body = plan->service, .is_create = adapter->service.seen == NULL});
+    }
+    for (size_t i = 0; i < plan->slice_count; i++) {
+        size_t index = 0;
+        free(publish_parse_slice_name(plan->slices[i].name, &index));
+        if (index >= WORLD_SLICES) {
+            world_fail(world, "%s: wants slice %s", adapter->name, plan->slices[i].name);
+        }
+        adapter->slice_written_ms = world->now_ms;
+        start_write(world, a,
+                    (struct world_write){
+                        .kind = WRITE_SLICE, .slice = index, .body = plan->slices[i].body, .is_create = plan->slices[i].is_create});
+    }
+    if (plan->status != NULL) {
+        adapter->status_written_ms = world->now_ms;
+        start_write(world, a, (struct world_write){.kind = WRITE_STATUS, .body = plan->status});
+    }
+    if (plan->finalizers != NULL) {
+        start_write(world, a, (struct world_write){.kind = WRITE_FINALIZER, .body = plan->finalizers, .releases = plan->releases});
+    }
+    adapter->event_count += (int)plan->event_count;
+}
+
+static void start_action(struct world *world, int a, int p, enum hold_action kind) {
+    struct world_adapter *adapter = &world->adapters[a];
+    struct world_operation operation = {.kind = kind, .adapter = a, .pod = p, .start = world->pods[p].start};
+    world_check_action(world, a, p, kind);
+    memcpy(operation.revision, adapter->revision, REVISION_BYTES);
+    world_root(world, a, adapter->spec.artifact_url, adapter->revision, operation.root);
+    if (world_begin_operation(world, &operation)) {
+        adapter->holds[p]->running = kind;
+        adapter->loads += kind == HOLD_LOADING;
+        adapter->proofs += kind == HOLD_PROVING;
+        adapter->unloads += kind == HOLD_UNLOADING;
+    }
+}
+
+void world_note_operation(struct world *world, const struct world_operation *operation, const struct dialect_answer *answer) {
+    struct world_adapter *adapter = &world->adapters[operation->adapter];
+    struct world_pod *pod = &world->pods[operation->pod];
+    struct hold *hold = adapter->holds[operation->pod];
+    pod->has_changed = true;
+    if (hold == NULL || operation->is_orphan) {
+        return;
+    }
+    if (operation->kind == HOLD_LOADING) {
+        hold_note_load(hold, operation->revision, answer, 10, world->now_ms);
+    } else if (operation->kind == HOLD_UNLOADING) {
+        hold_note_unload(hold, answer, world->now_ms);
+        if (hold->state == HOLD_NONE) {
+            pod->listed[operation->adapter][0] = '\0';
+        }
+    } else if (answer->outcome == DIALECT_DONE) {
+        hold_note_proof(hold, EFFECT_SEEN);
+    } else {
+        hold_note_failure(hold, operation->revision, answer, answer->outcome == DIALECT_BUSY ? "EngineBusy" : "ProofFailed",
+                          world->now_ms);
+        pod->is_awaited = true;
+        pod->poll_ms = pod->is_ready ? world->now_ms : pod->poll_ms;
+    }
+    for (int a = 0; a < WORLD_ADAPTERS; a++) { /* who waits for the pod */
+        world->adapters[a].is_woken = true;
+    }
+}
+
+static bool is_seeking(const struct plan_input *input, const struct plan *plan) {
+    int good = 0;
+    for (size_t i = 0; i < input->pod_count; i++) {
+        const struct plan_pod *pod = &input->pods[i];
+        good += plan->is_wanted[i] && pod->is_ready && !pod->is_unreachable && !plan_has_failed(input, pod->hold) &&
+                pod->hold->state != HOLD_CONFLICT;
+    }
+    return input->adapter->replicas < 0 || input->adapter->is_deleting || good < input->adapter->replicas;
+}
+
+static void apply(struct world *world, int a, const struct view *view, const struct plan *plan) {
+    struct world_adapter *adapter = &world->adapters[a];
+    bool seeks = is_seeking(&view->input, plan);
+    adapter->is_woken = seeks && !adapter->is_seeking;
+    adapter->is_seeking = seeks;
+    adapter->digest = plan->is_published ? plan->digest : adapter->digest;
+    adapter->look_again_ms = plan->look_again_ms;
+    start_writes(world, a, plan);
+    for (size_t i = 0; i < plan->action_count; i++) {
+        start_action(world, a, view->slots[plan->actions[i].pod], plan->actions[i].kind);
+    }
+    for (size_t i = 0; i < view->input.pod_count; i++) {
+        int p = view->slots[i];
+        struct world_pod *pod = &world->pods[p];
+        adapter->holds[p]->is_wanted = plan->is_wanted[i];
+        if (plan->is_polled[i] && pod->is_ready) {
+            int64_t soon_ms = world->now_ms + 20;
+            pod->is_awaited = true;
+            pod->poll_ms = soon_ms < pod->poll_ms ? soon_ms : pod->poll_ms;
+        }
+    }
+}
+
+void world_reconcile(struct world *world, int a) {
+    struct view view;
+    struct plan plan;
+    world->adapters[a].is_woken = false;
+    world->adapters[a].look_again_ms = PLAN_NEVER;
+    if (!refresh(world, a)) {
+        return;
+    }
+    take_view(world, a, &view);
+    make_plan(world, a, &view, &plan);
+    apply(world, a, &view, &plan);
+    plan_release(&plan);
+}
+
+bool world_would_act(struct world *world, int a) {
+    struct view view;
+    struct plan plan;
+    if (!refresh(world, a)) {
+        return false;
+    }
+    take_view(world, a, &view);
+    make_plan(world, a, &view, &plan);
+    bool acts = plan.action_count > 0 || plan.service != NULL || plan.slice_count > 0 || plan.status != NULL ||
+                plan.finalizers != NULL || plan.event_count > 0;
+    for (size_t i = 0; i < view.input.pod_count; i++) {
+        acts |= plan.is_polled[i];
+    }
+    plan_release(&plan);
+    return acts;
+}
