@@ -143,7 +143,7 @@ static void wake_bound(struct pod *pod) {
 
 static void note_list(struct pod *pod) {
     bool wakes_bound = !pod->is_observed || pod->is_answering || pod->failure != NULL;
-    bool is_back = pod->failures >= UNREACHABLE_FAILURES; /* those who look for a pod may take it again */
+    bool is_back = pod->is_lost; /* those who look for a pod may take it again */
     pod->is_observed = true;
     pod->asked_ms = pod->poll_started_ms;
     free(pod->observed_start);

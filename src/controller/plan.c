@@ -390,7 +390,7 @@ void plan_words(const struct plan_input *input, const struct plan_objects *objec
         bool is_service_said = (plan->due & WRITE_SERVICE) != 0 || input->adapter->is_deleting;
         plan->is_published = is_service_said && plan->service == NULL && plan->slice_count == 0;
     }
-    if ((plan->due & WRITE_STATUS) != 0) {
+    if ((plan->due & WRITE_STATUS) != 0 && (plan->is_status_urgent || plan->slice_count == 0)) {
         plan_status_words(input, objects->status, plan);
     }
 }

@@ -105,6 +105,7 @@ struct plan {
     json_t *service;    /* object to create, or merge patch when the API has one; NULL = none */
     struct plan_slice slices[PLAN_SLICES_MAX];
     size_t slice_count;
+    bool is_status_urgent;
     json_t *status; /* merge patch of /status; NULL = none */
     struct plan_event events[PLAN_EVENTS_MAX];
     size_t event_count;

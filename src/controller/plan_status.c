@@ -524,11 +524,13 @@ void plan_status_decide(const struct plan_input *input, struct plan *plan) {
         return;
     }
     judge(input, plan, &tally, verdicts);
-    int64_t due_ms = input->status_written_ms + write_gap_ms(input, verdicts);
+    int64_t gap_ms = write_gap_ms(input, verdicts);
+    int64_t due_ms = input->status_written_ms + gap_ms;
+    plan->is_status_urgent = gap_ms == 0;
     due_ms = due_ms > input->write_after_ms ? due_ms : input->write_after_ms;
     if (due_ms > input->now_ms) {
         plan_look_again(plan, due_ms);
-    } else {
+    } else if (plan->is_status_urgent || (input->writes_running & WRITE_SLICE) == 0) { /* else its end is news for the status */
         plan->due |= WRITE_STATUS;
     }
     release(&tally, verdicts);

@@ -186,7 +186,7 @@ void world_view_take(struct controller *controller, struct adapter *adapter, str
     *ret_view = (struct world_view){
         .input = {.object = adapter->object,
                   .adapter = spec,
-                  .invalid = adapter->is_valid ? NULL : adapter->invalid.message,
+                  .invalid = adapter->invalid,
                   .matching = adapter->selection != NULL ? (int)adapter->selection->pod_count : 0,
                   .ready = adapter->selection != NULL ? (int)adapter->selection->ready_count : 0,
                   .proof = controller->options->proof,

@@ -172,10 +172,14 @@ static void read_adapter(struct controller *controller, struct adapter *adapter,
     json_incref(object);
     json_decref(adapter->object);
     adapter->object = object;
-    adapter->is_valid = model_adapter_read(object, &adapter->spec, &adapter->invalid) == 0;
+    struct error err = {0};
+    free(take_pointer(adapter->invalid));
+    if (model_adapter_read(object, &adapter->spec, &err) < 0) {
+        adapter->invalid = xstrdup(err.message);
+    }
     model_adapter_revision(&adapter->spec, adapter->revision);
     if (is_new || generation != adapter->spec.generation) {
-        if (adapter->is_valid) {
+        if (adapter->invalid == NULL) {
             selection_join(controller, adapter);
         } else {
             selection_leave(controller, adapter);
@@ -244,6 +248,7 @@ void world_remove_adapter(struct controller *controller, struct adapter *adapter
     json_decref(adapter->object);
     free(adapter->bindings);
     free(adapter->write_failure);
+    free(adapter->invalid);
     free(adapter->key);
     free(adapter);
 }

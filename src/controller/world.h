@@ -23,8 +23,6 @@
 #define OPERATIONS_MAX 512   /* on engines, at once */
 #define POD_OPERATIONS_MAX 4 /* of one pod, at once: a busy engine answers four proofs as soon as one */
 
-#define UNREACHABLE_FAILURES 3 /* polls in a row, before a pod may count as lost */
-
 struct operation;  /* act.c */
 struct base_proof; /* act.c */
 struct write;      /* write.c */
@@ -103,8 +101,7 @@ struct adapter {
     char *key;
     json_t *object; /* as objects_reduce_adapter leaves it */
     struct model_adapter spec;
-    bool is_valid;
-    struct error invalid;
+    char *invalid; /* why it can never serve; NULL = it can */
     char revision[REVISION_BYTES];
     struct selection *selection; /* NULL = none */
     bool is_seeking;             /* in selection->seeking */

@@ -71,6 +71,7 @@ void world_create(struct world *world, int a, int replicas) {
     }
     adapter->write_count = adapter->event_count = 0;
     adapter->writes_at_ready = adapter->events_at_ready = -1;
+    adapter->made_ms = world->now_ms;
     adapter->deleted_ms = adapter->ready_wrong_ms = 0;
     memset(adapter->wrong_ms, 0, sizeof(adapter->wrong_ms));
     memset(adapter->rolling_start, 0, sizeof(adapter->rolling_start));

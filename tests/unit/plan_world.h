@@ -109,6 +109,7 @@ struct world_adapter {
     /* what is counted and watched */
     int write_count, event_count, loads, unloads, proofs, removals; /* removals: of endpoints */
     int writes_at_ready, events_at_ready;                           /* -1 = was not ready yet */
+    int64_t made_ms, ready_ms;                                      /* ready_ms: when that was first so */
     int64_t deleted_ms, released_ms, ready_wrong_ms;
     int64_t wrong_ms[WORLD_PODS + 1], out_ms[WORLD_PODS]; /* of the last: endpoints of pods that are no more */
     int rolling_start[WORLD_PODS];                        /* the pod was taken out for a new revision; 0 = it was not */

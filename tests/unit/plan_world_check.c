@@ -279,6 +279,7 @@ static void check_adapter(struct world *world, int a) {
     check_since(world, &adapter->ready_wrong_ms, is_ready && (good < (replicas < 0 ? 1 : replicas) || is_said_of_another),
                 limit_ms + (is_late ? WORLD_LOST_MS : 0), adapter->name, "it is not so, yet Ready");
     if (is_ready && adapter->writes_at_ready < 0) {
+        adapter->ready_ms = world->now_ms;
         adapter->writes_at_ready = adapter->write_count;
         adapter->events_at_ready = adapter->event_count;
     }

@@ -121,7 +121,7 @@ static struct adapter *add_adapter(struct fixture *fixture, const char *name, co
     json_decref(object);
     struct adapter *adapter = world_refresh_adapter(&fixture->controller, key);
     assert_non_null(adapter);
-    assert_true(adapter->is_valid);
+    assert_null(adapter->invalid);
     return adapter;
 }
 
@@ -233,8 +233,8 @@ static void test_a_failure_that_stays_wakes_nobody(void **state) {
     struct fixture fixture;
     fixture_init(&fixture);
     fixture.is_down = true;
-    (void)add_adapter(&fixture, "a", NULL);
-    (void)set_pod(&fixture, "p", "u", "127.0.0.1");
+    struct adapter *adapter = add_adapter(&fixture, "a", NULL);
+    (void)world_bind(adapter, set_pod(&fixture, "p", "u", "127.0.0.1"));
     buffer_clear(&fixture.woken);
     fake_api_run_until(&fixture.api, has_refusal, &fixture);
     assert_true(was_woken(&fixture, "a"));
