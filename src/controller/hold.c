@@ -201,6 +201,8 @@ void hold_observe(struct hold *hold, const struct hold_target *target, const str
         if (hold->state == HOLD_CONFLICT) {
             hold_forgive(hold);
         }
+        bool was_old = hold->state == HOLD_LOADED && strcmp(hold->revision, target->revision) != 0;
+        hold->is_rolled |= was_old && hold->is_wanted; /* gone by itself: the new one is to come all the same */
         set_state(hold, HOLD_NONE);
     }
 }

@@ -91,12 +91,15 @@ bool plan_has_failed(const struct plan_input *input, const struct hold *hold) {
 
 static struct placement_candidate candidate_of(const struct plan_input *input, const struct plan_pod *pod) {
     bool is_failing = plan_has_failed(input, pod->hold) || pod->is_unreachable || pod->hold->state == HOLD_CONFLICT;
+    bool is_holding = may_hold(pod) || pod->hold->running == HOLD_LOADING;
+    /* Chosen before it was known what others have there, as after a restart: nothing is lost by choosing again. */
+    bool is_overbooked = pod->is_full && !is_holding;
     return (struct placement_candidate){.pod = pod->uid,
                                         .node = pod->node,
                                         .domain = pod->domain,
                                         .adapters = pod->adapters,
-                                        .is_holding = !is_failing && (may_hold(pod) || pod->hold->running == HOLD_LOADING),
-                                        .is_wanted = !is_failing && pod->hold->is_wanted,
+                                        .is_holding = !is_failing && is_holding,
+                                        .is_wanted = !is_failing && !is_overbooked && pod->hold->is_wanted,
                                         .is_failing = is_failing,
                                         .is_full = pod->is_full};
 }
@@ -337,6 +340,10 @@ static bool may_collect(const struct plan_input *input, struct plan *plan) {
 
 static void plan_published(const struct plan_input *input, struct plan *plan) {
     const struct plan_seen *seen = &input->seen;
+    /* What is somebody else's must not gain our endpoints; taking them out is always right. */
+    for (size_t i = 0; (seen->is_service_foreign || seen->is_slice_foreign) && i < input->pod_count; i++) {
+        plan->is_serving[i] &= input->pods[i].is_published;
+    }
     plan->digest = publish_digest(input, plan->is_serving);
     if (plan->digest == seen->digest || !is_due(input, plan, input->write_after_ms)) {
         return;
@@ -348,9 +355,7 @@ static void plan_published(const struct plan_input *input, struct plan *plan) {
     if ((input->writes_running & WRITE_SERVICE) == 0 && !input->adapter->is_deleting && input->invalid == NULL && is_any_wanted) {
         plan->due |= WRITE_SERVICE;
     }
-    /* A foreign Service of that name must not gain our endpoints; taking them out is always right. */
-    bool is_allowed = !seen->is_slice_foreign && (seen->has_slice || !seen->is_service_foreign);
-    if ((input->writes_running & WRITE_SLICE) == 0 && is_allowed && !may_collect(input, plan)) {
+    if ((input->writes_running & WRITE_SLICE) == 0 && !may_collect(input, plan)) {
         plan->due |= WRITE_SLICE;
     }
 }

@@ -108,13 +108,14 @@ void world_restart_controller(struct world *world) {
         for (size_t i = 0; i < WORLD_RESOURCES; i++) { /* it reads everything anew */
             world_resource_at(adapter, i)->see_ms = world->now_ms;
         }
+        adapter->deleted_ms = adapter->deleted_ms != 0 ? world->now_ms : 0; /* it counts from when it learns of it */
         adapter->is_woken = true;
     }
     for (int p = 0; p < WORLD_PODS; p++) {
         struct world_pod *pod = &world->pods[p];
         pod->is_observed = pod->has_failed = pod->is_awaited = false;
         pod->failures = 0;
-        pod->poll_ms = pod->exists ? world->now_ms : PLAN_NEVER;
+        pod->poll_ms = pod->exists ? world->now_ms + 5 : PLAN_NEVER; /* all objects are read before the first answer */
     }
 }
 

@@ -198,6 +198,71 @@ static void test_restarted_controller_adopts(void **state) {
     world_end(&world);
 }
 
+static void test_first_slice_of_somebody_else(void **state) {
+    (void)state;
+    struct world world;
+    world_begin(&world, 3, 2);
+    world.pods[1].port = 9000; /* a slice of its own */
+    world_create(&world, 0, -1);
+    world_run(&world, 5000);
+    size_t theirs =
+        strcmp(json_string_at(json_array_get(json_at(world.adapters[0].slices[0].api, "endpoints"), 0), "targetRef.name", ""),
+               "pod-0") == 0;
+    world_put(&world, &world.adapters[0].slices[0], json_pack("{s:{s:s}, s:[]}", "metadata", "name", "sql", "endpoints"));
+    world_run(&world, 100);
+    assert_int_equal(world_count_published(&world, 0), 1);
+    world.pods[theirs].is_ready = false; /* the other slice is ours: what is in it can still be taken out */
+    world_touch(&world, (int)theirs);
+    world_run(&world, 2000);
+    assert_int_equal(world_count_published(&world, 0), 0);
+    assert_string_equal(world_condition(&world, 0, "Ready", "reason"), "EndpointSliceCreateError");
+    world_put(&world, &world.adapters[0].slices[0], NULL);
+    world_run(&world, 5000);
+    assert_int_equal(world_count_published(&world, 0), 1);
+    world_end(&world);
+}
+
+static void test_weights_lost_while_rolling_count_as_out(void **state) {
+    (void)state;
+    struct world world;
+    world_begin(&world, 5, 3);
+    world_create(&world, 0, -1);
+    world_run(&world, 5000);
+    world_set_url(&world, 0, 2);
+    int out = -1;
+    while (out < 0 && world_step(&world, world.now_ms + 10000)) { /* the first one is out, and drained */
+        for (int p = 0; p < 3; p++) {
+            out = world_is_published(&world, 0, p) ? out : p;
+        }
+    }
+    assert_in_range(out, 0, 2);
+    memset(world.pods[out].roots, 0, sizeof(world.pods[out].roots));
+    world_touch(&world, out);
+    assert_int_equal(least_published(&world, 20000), 2);
+    world_assert_settled(&world);
+    world_end(&world);
+}
+
+static void test_full_pod_stays_full_after_a_restart(void **state) {
+    (void)state;
+    struct world world;
+    for (unsigned seed = 0; seed < 40; seed++) { /* whichever of the adapters is planned first */
+        world_begin(&world, seed, 2);
+        world.pods[0].capacity = world.pods[1].capacity = 1;
+        world_create(&world, 0, 1);
+        world_run(&world, 3000);
+        world_create(&world, 1, 2); /* there is room on one pod only */
+        world_run(&world, 5000);
+        int loads = world.adapters[1].loads;
+        world_restart_controller(&world);
+        world_run(&world, 10000);
+        assert_int_equal(world.adapters[1].loads, loads);
+        assert_int_equal(world_count_published(&world, 0), 1);
+        world_assert_settled(&world);
+        world_end(&world);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_creation),
@@ -211,6 +276,9 @@ int main(void) {
         cmocka_unit_test(test_bad_revision_stops_the_roll),
         cmocka_unit_test(test_deletion_with_a_dead_pod),
         cmocka_unit_test(test_restarted_controller_adopts),
+        cmocka_unit_test(test_first_slice_of_somebody_else),
+        cmocka_unit_test(test_weights_lost_while_rolling_count_as_out),
+        cmocka_unit_test(test_full_pod_stays_full_after_a_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,11 +47,11 @@ static void make_world(struct world *world, unsigned seed, int *ret_slices) {
     *ret_slices = (world->has_two_families ? 2 : 1) * (world->has_two_ports ? 2 : 1);
 }
 
-/* Each slice more may be made, and written to once again. Where loads take long, what came meanwhile is written now and then. */
+/* Each slice more may be made, and written to twice again. Where loads take long, what came meanwhile is written now and then. */
 static void check_creation(struct world *world, int slices) {
     for (int a = 0; a < WORLD_ADAPTERS; a++) {
         const struct world_adapter *adapter = &world->adapters[a];
-        int writes_max = 6 + 2 * (slices - 1) + (int)((adapter->ready_ms - adapter->made_ms) / 4000);
+        int writes_max = 6 + 3 * (slices - 1) + (int)((adapter->ready_ms - adapter->made_ms) / 4000);
         if (adapter->object.api != NULL && adapter->writes_at_ready >= 0 &&
             (adapter->writes_at_ready > writes_max || adapter->events_at_ready > 2)) {
             world_fail(world, "%s: %d writes and %d events from creation to Ready", adapter->name, adapter->writes_at_ready,
