@@ -255,7 +255,7 @@ static void test_full_pod_stays_full_after_a_restart(void **state) {
         world_run(&world, 5000);
         int loads = world.adapters[1].loads;
         world_restart_controller(&world);
-        world_run(&world, 10000);
+        world_run(&world, 15000); /* what decides nothing is written once in 10 s */
         assert_int_equal(world.adapters[1].loads, loads);
         assert_int_equal(world_count_published(&world, 0), 1);
         world_assert_settled(&world);
