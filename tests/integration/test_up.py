@@ -107,5 +107,6 @@ def test_a_full_disk_at_the_start(tmp_path):
         {world.davit} down --dir {world.dir}; echo down $?; }} 2>&1"""
     output = subprocess.run(["unshare", "--mount", "sh", "-c", script], text=True, capture_output=True, timeout=60 * SLOW).stdout
     assert "up 1\n" in output and "store.db: store: making the tables: database or disk is full" in output, output
-    assert "CREATE TABLE" not in output and "down 0\n" in output and "was not running" in output, output
+    assert "CREATE TABLE" not in output and "down 0\n" in output, output
+    assert "was not running" in output or "stopped; the objects are kept" in output, output  # the supervisor may still be at its end
     assert processes_of(world.dir) == {}
