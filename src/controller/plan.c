@@ -202,6 +202,10 @@ static void retire(const struct plan_input *input, struct plan *plan, size_t at)
     if (pod->is_published || plan->is_serving[at] || hold->unpublished_ms == 0) {
         return; /* the slice is written first */
     }
+    /* What is on its way, or went and was not answered, may publish it yet. */
+    if ((input->writes_running & WRITE_SLICE) != 0 || !is_due(input, plan, input->write_after_ms)) {
+        return;
+    }
     /* An unload that failed says nothing against the load that may follow, hence its own clock: `tried` is another revision. */
     bool has_retry = hold->reason != NULL && strcmp(hold->reason, "UnloadFailed") == 0;
     if (is_due(input, plan, hold->unpublished_ms + input->drain_ms) && (!has_retry || is_due(input, plan, hold->retry_at_ms))) {

@@ -330,6 +330,9 @@ static void finish_operation(struct world *world, struct world_operation *slot) 
     struct world_pod *pod = &world->pods[operation.pod];
     struct dialect_answer answer;
     slot->kind = HOLD_IDLE;
+    if (operation.kind == HOLD_UNLOADING && !operation.is_orphan && world_is_published(world, operation.adapter, operation.pod)) {
+        world_fail(world, "%s: published on %s while it is unloaded there", names[operation.adapter], pod->name);
+    }
     if (pod->mood != HANGS || world_random(world, 2) == 0) {
         perform(pod, &operation, &answer);
     }

@@ -125,6 +125,7 @@ struct world {
     int operations_max;                         /* of a pod, at once */
     int64_t lag_ms, write_ms;                   /* at most */
     unsigned write_fails_percent, lost_percent; /* of writes, at most three in a row */
+    int64_t patience_ms;                        /* with the controller, for what an API like this one delays */
     enum placement_policy policy;
     struct world_pod pods[WORLD_PODS];
     struct world_adapter adapters[WORLD_ADAPTERS];

@@ -243,6 +243,27 @@ static void test_weights_lost_while_rolling_count_as_out(void **state) {
     world_end(&world);
 }
 
+static void test_nothing_is_unloaded_that_is_being_published(void **state) {
+    (void)state;
+    struct world world;
+    for (unsigned seed = 0; seed < 20; seed++) {
+        world_begin(&world, seed, 1);
+        world_create(&world, 0, -1);
+        world.pods[0].is_ready = false;
+        world_run(&world, 5000);
+        world.pods[0].is_ready = true;
+        world.write_ms = 3000;
+        world_touch(&world, 0);
+        while (world.adapters[0].proofs == 0 && world_step(&world, world.now_ms + 10000)) {
+        }
+        world_run(&world, 1000); /* the slice is on its way */
+        world_set_url(&world, 0, 2);
+        world_run(&world, 60000);
+        world_assert_settled(&world);
+        world_end(&world);
+    }
+}
+
 static void test_full_pod_stays_full_after_a_restart(void **state) {
     (void)state;
     struct world world;
@@ -278,6 +299,7 @@ int main(void) {
         cmocka_unit_test(test_restarted_controller_adopts),
         cmocka_unit_test(test_first_slice_of_somebody_else),
         cmocka_unit_test(test_weights_lost_while_rolling_count_as_out),
+        cmocka_unit_test(test_nothing_is_unloaded_that_is_being_published),
         cmocka_unit_test(test_full_pod_stays_full_after_a_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
