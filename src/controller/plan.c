@@ -9,6 +9,7 @@
 
 #define COLLECT_FIRST_MS 300 /* from the first pod that can serve to its publication, while others are about to */
 #define COLLECT_MORE_MS 4000 /* between two writes that only add */
+#define UNSEEN_MS 1000       /* a write whose answer was lost is seen by then */
 
 void plan_look_again(struct plan *plan, int64_t at_ms) {
     if (at_ms < plan->look_again_ms) {
@@ -202,8 +203,8 @@ static void retire(const struct plan_input *input, struct plan *plan, size_t at)
     if (pod->is_published || plan->is_serving[at] || hold->unpublished_ms == 0) {
         return; /* the slice is written first */
     }
-    /* What is on its way, or went and was not answered, may publish it yet. */
-    if ((input->writes_running & WRITE_SLICE) != 0 || !is_due(input, plan, input->write_after_ms)) {
+    /* What is on its way, or was done although the answer was lost, may show it as published yet. */
+    if ((input->writes_running & WRITE_SLICE) != 0 || !is_due(input, plan, input->slice_written_ms + UNSEEN_MS)) {
         return;
     }
     /* An unload that failed says nothing against the load that may follow, hence its own clock: `tried` is another revision. */

@@ -353,6 +353,7 @@ static void poll_pod(struct world *world, int p) {
         return;
     }
     if (pod->mood == HANGS) {
+        pod->hung_ms = world->now_ms;
         pod->failing_since_ms = pod->failures++ == 0 ? world->now_ms : pod->failing_since_ms;
         wakes = !pod->has_failed || pod->failures < 20 || world->now_ms - pod->failing_since_ms < 2 * UNREACHABLE_MS;
         pod->has_failed = true;

@@ -68,7 +68,7 @@ struct world_pod {
     char listed[WORLD_ADAPTERS][WORLD_ROOT_BYTES];
     bool is_observed, is_awaited, has_changed, has_failed;
     int failures;
-    int64_t asked_ms, poll_ms, failing_since_ms;
+    int64_t asked_ms, poll_ms, failing_since_ms, hung_ms; /* hung_ms: the last that was not answered */
 };
 
 struct world_resource {

@@ -269,10 +269,11 @@ static void check_adapter(struct world *world, int a) {
         bool is_published = world_is_published(world, a, p);
         bool is_up = pod->exists && pod->is_ready && pod->gone_ms == 0;
         bool is_wrong = is_published && (!is_up || !pod->has_label || pod->roots[a][0] == '\0');
-        int64_t pod_limit_ms = limit_ms + (pod->mood == HANGS ? WORLD_LOST_MS : 0);
+        bool hangs = pod->mood == HANGS || (pod->hung_ms != 0 && world->now_ms - pod->hung_ms < WORLD_LOST_MS);
+        int64_t pod_limit_ms = limit_ms + (hangs ? WORLD_LOST_MS : 0);
         check_since(world, &adapter->wrong_ms[p], is_wrong, pod_limit_ms, adapter->name, "an endpoint does not hold it");
         good += is_published && is_up && strcmp(pod->roots[a], root) == 0;
-        is_late |= pod->mood == HANGS;
+        is_late |= hangs;
         adapter->out_ms[p] = is_published ? -2 : adapter->out_ms[p] == -2 ? world->now_ms : adapter->out_ms[p];
     }
     check_since(world, &adapter->wrong_ms[WORLD_PODS], strangers_in(world, adapter) > 0, limit_ms, adapter->name,
