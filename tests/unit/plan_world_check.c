@@ -84,11 +84,12 @@ static void check_roll(struct world *world, int a, const struct plan_input *inpu
         int *rolling = &adapter->rolling_start[slots[i]];
         bool counts = plan->is_wanted[i] && pod->is_ready && !pod->is_unreachable;
         wanted += counts;
-        if (*rolling != 0 && (!counts || *rolling != world->pods[slots[i]].start || plan_is_current(input, pod))) {
-            *rolling = 0; /* something else keeps it out, or it is done */
+        bool is_in = is_in_plan(adapter, plan, pod);
+        if (*rolling != 0 && (!counts || is_in || *rolling != world->pods[slots[i]].start || plan_is_current(input, pod))) {
+            *rolling = 0; /* something else keeps it out, or it is done, or it never came to it */
         }
         bool is_old = strcmp(pod->hold->revision, input->revision) != 0 && pod->hold->state == HOLD_LOADED && pod->hold->is_proved;
-        if (counts && pod->is_published && is_old && !is_in_plan(adapter, plan, pod)) {
+        if (counts && pod->is_published && is_old && !is_in) {
             *rolling = world->pods[slots[i]].start;
             added++;
         }
