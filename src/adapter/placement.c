@@ -56,7 +56,7 @@ static void set_rank(enum placement_policy policy, const char *adapter, const st
                      struct rank *rank) {
     *rank = (struct rank){{0}};
     rank->keys[KEY_STANDING] = standing_of(candidate);
-    rank->keys[KEY_FAILING] = candidate->is_failing;
+    rank->keys[KEY_FAILING] = candidate->is_failing + candidate->is_taken;
     rank->keys[KEY_DRAW] = (int64_t)(draw(adapter, candidate->pod) >> 1);
     if (policy == PLACEMENT_LEAST_ADAPTERS || policy == PLACEMENT_SPREAD) {
         rank->keys[KEY_ADAPTERS] = candidate->adapters;

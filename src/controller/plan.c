@@ -102,6 +102,7 @@ static struct placement_candidate candidate_of(const struct plan_input *input, c
                                         .is_holding = !is_failing && is_holding,
                                         .is_wanted = !is_failing && !is_overbooked && pod->hold->is_wanted,
                                         .is_failing = is_failing,
+                                        .is_taken = pod->hold->state == HOLD_CONFLICT,
                                         .is_full = pod->is_full};
 }
 

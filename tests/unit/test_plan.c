@@ -264,6 +264,22 @@ static void test_nothing_is_unloaded_that_is_being_published(void **state) {
     }
 }
 
+static void test_conflict_comes_after_failure(void **state) {
+    (void)state;
+    struct world world;
+    for (int foreign = 0; foreign < 2; foreign++) {
+        world_begin(&world, 1, 2);
+        snprintf(world.pods[foreign].roots[0], WORLD_ROOT_BYTES, "/somebody/elses");
+        world.pods[1 - foreign].mood = REFUSES;
+        world_create(&world, 0, 1);
+        world_run(&world, 20000);
+        world.pods[1 - foreign].mood = GOOD;
+        world_run(&world, 80000);
+        assert_true(world_is_ready(&world, 0)); /* a failure may pass, what somebody else has under the name stays */
+        world_end(&world);
+    }
+}
+
 static void test_full_pod_stays_full_after_a_restart(void **state) {
     (void)state;
     struct world world;
@@ -300,6 +316,7 @@ int main(void) {
         cmocka_unit_test(test_first_slice_of_somebody_else),
         cmocka_unit_test(test_weights_lost_while_rolling_count_as_out),
         cmocka_unit_test(test_nothing_is_unloaded_that_is_being_published),
+        cmocka_unit_test(test_conflict_comes_after_failure),
         cmocka_unit_test(test_full_pod_stays_full_after_a_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
