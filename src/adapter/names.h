@@ -13,6 +13,9 @@
 #define LABEL_MODEL_PORT "model.aibrix.ai/port"     /* serving port of the engine */
 #define LABEL_MODEL_ENGINE "model.aibrix.ai/engine" /* "vllm", "sglang", ... */
 #define LABEL_ADAPTER_NAME "adapter.model.aibrix.ai/name"
+#define LABEL_ADAPTER_NAMESPACE "adapter.model.aibrix.ai/namespace" /* on an adapter's HTTPRoute, which may live elsewhere */
+#define ANNOTATION_ADAPTER_UID "adapter.model.aibrix.ai/uid"
+#define ANNOTATION_CUSTOM_PATHS "model.aibrix.ai/model-router-custom-paths" /* on an adapter: path prefixes, by commas */
 #define LABEL_ADAPTER_ENABLED "adapter.model.aibrix.ai/enabled"
 /* On an adapter's EndpointSlice: JSON object from pod name (targetRef) to the name under which that pod's engine has the adapter;
  * a pod that is not in it has it under the adapter's own. */
@@ -21,6 +24,7 @@
 #define LABEL_ZONE "topology.kubernetes.io/zone" /* on nodes */
 #define LABEL_MANAGED_BY "endpointslice.kubernetes.io/managed-by"
 #define MANAGED_BY "davit-controller"
+#define LABEL_APP_MANAGED_BY "app.kubernetes.io/managed-by" /* of what no owner reference can mark as ours */
 
 #define SIDECAR_CONTAINER "aibrix-runtime"
 #define SIDECAR_PORT 8080

@@ -1,11 +1,13 @@
 #include "controller/objects.h"
 
+#include "adapter/names.h"
 #include "kube/client.h"
 
 #include <string.h>
 
 #define PACKED "packed"
 #define OWNER "owner" /* uid of the controller */
+#define PORT "port"   /* of a Service */
 
 static json_t *pick(const json_t *from, const char *const *names) {
     json_t *to = json_object();
@@ -42,7 +44,13 @@ json_t *objects_reduce_adapter(const json_t *object) {
     static const char *const metadata[] = {
         "name", "namespace", "uid", "resourceVersion", "generation", "finalizers", "deletionTimestamp", "labels", NULL};
     json_t *reduced = pick(object, members);
-    json_object_set_new(reduced, "metadata", pick(json_object_get(object, "metadata"), metadata));
+    static const char *const annotations[] = {ANNOTATION_CUSTOM_PATHS, NULL};
+    json_t *kept = pick(json_object_get(object, "metadata"), metadata);
+    const json_t *notes = json_at(object, "metadata.annotations");
+    if (json_object_get(notes, ANNOTATION_CUSTOM_PATHS) != NULL) {
+        json_object_set_new(kept, "annotations", pick(notes, annotations));
+    }
+    json_object_set_new(reduced, "metadata", kept);
     const json_t *status = json_object_get(object, "status");
     if (status != NULL) {
         const json_t *ready = condition_in(status, "Ready");
@@ -65,7 +73,21 @@ json_t *objects_reduce_packed(const json_t *object) {
     json_t *reduced = json_pack("{s:o, s:o, s:s}", "metadata", pick(json_object_get(object, "metadata"), metadata), PACKED,
                                 pack(lean), OWNER, kube_controller_uid(object));
     json_decref(lean);
+    int port = (int)json_int_at(json_array_get(json_at(object, "spec.ports"), 0), "port", 0);
+    if (port != 0) {
+        json_object_set_new(reduced, PORT, json_integer(port));
+    }
     return reduced;
+}
+
+json_t *objects_reduce_route(const json_t *object) {
+    static const char *const metadata[] = {"name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp", NULL};
+    static const char *const whole[] = {"name",        "namespace",       "uid", "resourceVersion", "labels",
+                                        "annotations", "ownerReferences", NULL};
+    static const char *const members[] = {"apiVersion", "kind", "spec", NULL};
+    cleanup_json json_t *lean = pick(object, members);
+    json_object_set_new(lean, "metadata", pick(json_object_get(object, "metadata"), whole));
+    return json_pack("{s:o, s:o}", "metadata", pick(json_object_get(object, "metadata"), metadata), PACKED, pack(lean));
 }
 
 json_t *objects_reduce_node(const json_t *object) {
@@ -79,4 +101,29 @@ json_t *objects_unpack(const json_t *reduced) {
 
 bool objects_is_controlled_by(const json_t *reduced, const char *uid) {
     return strcmp(json_string_at(reduced, OWNER, ""), uid) == 0;
+}
+
+int objects_port(const json_t *reduced) {
+    return (int)json_int_at(reduced, PORT, 0);
+}
+
+bool objects_covers(const json_t *found, const json_t *wanted) {
+    if (json_is_array(wanted)) {
+        bool is_covered = json_array_size(found) == json_array_size(wanted);
+        for (size_t i = 0; is_covered && i < json_array_size(wanted); i++) {
+            is_covered = objects_covers(json_array_get(found, i), json_array_get(wanted, i));
+        }
+        return is_covered;
+    }
+    if (json_is_object(wanted)) {
+        const char *key = NULL;
+        json_t *value = NULL;
+        json_object_foreach((json_t *)wanted, key, value) {
+            if (!objects_covers(json_object_get(found, key), value)) {
+                return false;
+            }
+        }
+        return json_is_object(found);
+    }
+    return json_equal((json_t *)found, (json_t *)wanted) == 1;
 }

@@ -5,17 +5,26 @@
 
 #include "base/json.h"
 
-/* A ModelAdapter: without managedFields and annotations, its status packed, and "seen" = {phase, readyStatus, readyReason,
- * isFullyLoaded, observedGeneration} of it. A new object. */
+/* A ModelAdapter: without managedFields and all annotations but the one that routes need, its status packed, and "seen" = {phase,
+ * readyStatus, readyReason, isFullyLoaded, observedGeneration} of it. A new object. */
 json_t *objects_reduce_adapter(const json_t *object);
 /* A Service or EndpointSlice: name, namespace, uid, resourceVersion; all of it packed. A new object. */
 json_t *objects_reduce_packed(const json_t *object);
+/* An HTTPRoute or ReferenceGrant: name, namespace, uid, resourceVersion, labels, deletionTimestamp; all of it but its status
+ * packed. A new object. */
+json_t *objects_reduce_route(const json_t *object);
 /* A Node: its labels. A new object. */
 json_t *objects_reduce_node(const json_t *object);
 
-/* What was packed: the whole of a Service or EndpointSlice, the status of a ModelAdapter. A new object; NULL when there is none. */
+/* What was packed: the whole of a Service, EndpointSlice, HTTPRoute or ReferenceGrant, the status of a ModelAdapter. A new object;
+ * NULL when there is none. */
 json_t *objects_unpack(const json_t *reduced);
 /* Whether the controller of a packed object is the owner with that uid. */
 bool objects_is_controlled_by(const json_t *reduced, const char *uid);
+/* The first port of a packed Service; 0 = none. */
+int objects_port(const json_t *reduced);
+
+/* Whether what the API holds has all that `wanted` has; it may add defaults of its own to objects, and nothing to lists. */
+bool objects_covers(const json_t *found, const json_t *wanted);
 
 #endif

@@ -1,6 +1,7 @@
 #include "controller/publish.h"
 
 #include "adapter/names.h"
+#include "controller/objects.h"
 #include "kube/client.h"
 
 #include <stdio.h>
@@ -14,28 +15,6 @@ static bool is_ipv6(const char *ip) {
 
 bool publish_is_foreign(const json_t *adapter, const json_t *object) {
     return object != NULL && !kube_is_controlled_by(object, adapter);
-}
-
-/* Whether what the API holds has all that `wanted` has; it may add defaults of its own. */
-static bool covers(const json_t *found, const json_t *wanted) {
-    if (json_is_array(wanted)) {
-        bool is_covered = json_array_size(found) == json_array_size(wanted);
-        for (size_t i = 0; is_covered && i < json_array_size(wanted); i++) {
-            is_covered = covers(json_array_get(found, i), json_array_get(wanted, i));
-        }
-        return is_covered;
-    }
-    if (json_is_object(wanted)) {
-        const char *key = NULL;
-        json_t *value = NULL;
-        json_object_foreach((json_t *)wanted, key, value) {
-            if (!covers(json_object_get(found, key), value)) {
-                return false;
-            }
-        }
-        return json_is_object(found);
-    }
-    return json_equal((json_t *)found, (json_t *)wanted) == 1;
 }
 
 /* ---- the digest ---- */
@@ -122,7 +101,7 @@ json_t *publish_service(const struct plan_input *input, const bool *is_serving, 
     }
     cleanup_json json_t *labels = service_labels(input);
     json_t *patch = json_object();
-    if (!covers(json_at(service, "metadata.labels"), labels)) {
+    if (!objects_covers(json_at(service, "metadata.labels"), labels)) {
         json_object_set_new(patch, "metadata", json_pack("{s:O}", "labels", labels));
     }
     if (present != port) {
@@ -273,13 +252,13 @@ static json_t *new_slice(const struct plan_input *input, const struct slot *slot
 
 static json_t *patch_of(const struct slot *slot, json_t *labels, json_t *endpoints, json_t *ports) {
     json_t *patch = json_object();
-    if (!covers(json_at(slot->found, "metadata.labels"), labels)) {
+    if (!objects_covers(json_at(slot->found, "metadata.labels"), labels)) {
         json_object_set_new(patch, "metadata", json_pack("{s:O}", "labels", labels));
     }
-    if (!covers(json_at(slot->found, "endpoints"), endpoints)) {
+    if (!objects_covers(json_at(slot->found, "endpoints"), endpoints)) {
         json_object_set(patch, "endpoints", endpoints);
     }
-    if (slot->count > 0 && !covers(json_at(slot->found, "ports"), ports)) {
+    if (slot->count > 0 && !objects_covers(json_at(slot->found, "ports"), ports)) {
         json_object_set(patch, "ports", ports);
     }
     return json_object_size(patch) > 0 ? patch : (json_decref(patch), NULL);

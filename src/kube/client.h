@@ -17,7 +17,8 @@ struct kube_resource {
     bool is_namespaced;
 };
 extern const struct kube_resource kube_pods, kube_services, kube_secrets, kube_config_maps, kube_events, kube_nodes,
-    kube_namespaces, kube_deployments, kube_replicasets, kube_endpoint_slices, kube_leases, kube_model_adapters;
+    kube_namespaces, kube_deployments, kube_replicasets, kube_endpoint_slices, kube_leases, kube_model_adapters, kube_http_routes,
+    kube_reference_grants;
 
 /* `config` is borrowed and outlives the client. `user_agent`: "davit-controller". At most `calls_max` calls run at once, more wait
  * in order. */

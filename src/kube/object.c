@@ -22,6 +22,8 @@ RESOURCE(kube_replicasets, "apps", "v1", "replicasets", "ReplicaSet", true);
 RESOURCE(kube_endpoint_slices, "discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true);
 RESOURCE(kube_leases, "coordination.k8s.io", "v1", "leases", "Lease", true);
 RESOURCE(kube_model_adapters, "model.aibrix.ai", "v1alpha1", "modeladapters", "ModelAdapter", true);
+RESOURCE(kube_http_routes, "gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute", true);
+RESOURCE(kube_reference_grants, "gateway.networking.k8s.io", "v1beta1", "referencegrants", "ReferenceGrant", true);
 
 char *kube_path(const struct kube_resource *resource, const char *namespace, const char *name, const char *subresource) {
     struct buffer path = BUFFER_INIT;
