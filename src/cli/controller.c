@@ -30,6 +30,8 @@ int cli_controller(int argc, char **argv) {
     bool enable_sidecar = false, leader_elect = false;
     const char *lease_namespace = NULL, *lease_name = "davit-controller";
     int64_t lease_duration_ms = 0, renew_deadline_ms = 0, retry_period_ms = 0;
+    const char *routes = "auto", *gateway_namespace = "aibrix-system", *gateway_name = "aibrix-eg";
+    int64_t route_timeout_ms = 120000;
     double poll_period = 3;
     int64_t burst = 32;
     const struct option_spec table[] = {
@@ -80,6 +82,26 @@ int cli_controller(int argc, char **argv) {
          .help = "calls to the API at once (default 32)",
          .minimum = 1,
          .maximum = 10000},
+        {.name = "routes",
+         .type = OPTION_STRING,
+         .target = &routes,
+         .value_name = "WHEN",
+         .help = "auto: an HTTPRoute for each published adapter where the Gateway API is installed (default); off: none"},
+        {.name = "gateway-namespace",
+         .type = OPTION_STRING,
+         .target = &gateway_namespace,
+         .value_name = "NAME",
+         .help = "of the Gateway and of the HTTPRoutes (default aibrix-system)"},
+        {.name = "gateway-name",
+         .type = OPTION_STRING,
+         .target = &gateway_name,
+         .value_name = "NAME",
+         .help = "of the Gateway that the HTTPRoutes belong to (default aibrix-eg)"},
+        {.name = "route-timeout",
+         .type = OPTION_DURATION,
+         .target = &route_timeout_ms,
+         .value_name = "TIME",
+         .help = "of a request by an HTTPRoute (default 120s)"},
         {.name = "leader-elect",
          .type = OPTION_FLAG,
          .target = &leader_elect,
@@ -142,21 +164,27 @@ int cli_controller(int argc, char **argv) {
     if (status != COMMAND_GO_ON) {
         return status;
     }
-    struct controller_options options = {.kubeconfig = kubeconfig,
-                                         .namespace = namespace,
-                                         .enable_sidecar = enable_sidecar,
-                                         .poll_period_ms = (int64_t)(poll_period * 1000),
-                                         .metrics_address = metrics_address,
-                                         .health_address = health_address,
-                                         .calls_max = (int)burst,
-                                         .elects_leader = leader_elect,
-                                         .lease_namespace = lease_namespace,
-                                         .lease_name = lease_name,
-                                         .lease_duration_ms = lease_duration_ms,
-                                         .renew_deadline_ms = renew_deadline_ms,
-                                         .retry_period_ms = retry_period_ms};
+    struct controller_options options = {
+        .kubeconfig = kubeconfig,
+        .namespace = namespace,
+        .enable_sidecar = enable_sidecar,
+        .poll_period_ms = (int64_t)(poll_period * 1000),
+        .metrics_address = metrics_address,
+        .health_address = health_address,
+        .calls_max = (int)burst,
+        .has_routes = strcmp(routes, "auto") == 0,
+        .routes = {.gateway_namespace = gateway_namespace, .gateway_name = gateway_name, .timeout_ms = route_timeout_ms},
+        .elects_leader = leader_elect,
+        .lease_namespace = lease_namespace,
+        .lease_name = lease_name,
+        .lease_duration_ms = lease_duration_ms,
+        .renew_deadline_ms = renew_deadline_ms,
+        .retry_period_ms = retry_period_ms};
     if (parse_proof(proof, &options.proof) < 0) {
         return fail_usage("proof", proof, "effect, generate or list");
+    }
+    if (!options.has_routes && strcmp(routes, "off") != 0) {
+        return fail_usage("routes", routes, "auto or off");
     }
     if (placement_policy_parse(policy, &options.policy) < 0) {
         return fail_usage("model-adapter-scheduler-policy", policy, placement_policy_names());

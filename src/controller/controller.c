@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "controller/objects.h"
+#include "controller/routes.h"
 #include "controller/secrets.h"
 #include "controller/serve.h"
 #include "controller/world.h"
@@ -119,6 +120,7 @@ static void apply(struct controller *controller, struct adapter *adapter, const 
         adapter->digest = plan->digest;
     }
     write_plan(controller, adapter, plan);
+    routes_consider(controller->routes, adapter->key);
     for (size_t i = 0; i < plan->action_count; i++) {
         struct pod *pod = view->pods[plan->actions[i].pod];
         struct binding *binding = world_bind(adapter, pod);
@@ -170,6 +172,8 @@ static void on_key(void *arg, const char *key) {
         metric_add(controller->count.reconciles, NULL, 1);
         if (adapter != NULL) {
             plan_and_apply(controller, adapter);
+        } else {
+            routes_consider(controller->routes, own_key);
         }
         pass_on(controller);
     }
@@ -192,6 +196,25 @@ static void wake_all(struct controller *controller) {
     }
 }
 
+static void on_route_released(void *arg, const char *key) {
+    controller_wake(arg, key, 0);
+}
+
+static void keep_routes(struct controller *controller) {
+    const struct controller_options *options = controller->options;
+    struct routes_setup setup = {.objects = options->routes,
+                                 .namespace = options->namespace,
+                                 .kube = controller->kube,
+                                 .events = controller->events,
+                                 .writes = controller->count.writes,
+                                 .adapters = controller->adapters_cache,
+                                 .services = controller->services_cache,
+                                 .slices = controller->slices_cache,
+                                 .on_released = on_route_released,
+                                 .arg = controller};
+    controller->routes = options->has_routes ? routes_new(&setup) : NULL;
+}
+
 static void start_acting(struct controller *controller) {
     bool leads = controller->lease == NULL || lease_is_held(controller->lease);
     if (leads && !controller->is_started && is_synced(controller)) {
@@ -202,6 +225,7 @@ static void start_acting(struct controller *controller) {
         for (size_t at = 0; (object = watch_cache_next(controller->pods_cache, &at)) != NULL;) {
             world_update_pod(controller, object);
         }
+        keep_routes(controller);
         wake_all(controller);
     }
 }
@@ -334,7 +358,7 @@ static void on_stop_timer(void *arg) {
     struct controller *controller = stopper->controller;
     if (controller->is_stopping) {
         stopper->since_ms = stopper->since_ms != 0 ? stopper->since_ms : clock_now_ms();
-        if (controller->writes == 0 || clock_now_ms() - stopper->since_ms > STOP_MS) {
+        if (controller->writes + routes_stop(controller->routes) == 0 || clock_now_ms() - stopper->since_ms > STOP_MS) {
             if (controller->lease != NULL) {
                 lease_release(controller->lease, on_released, controller);
             } else {
@@ -426,6 +450,7 @@ static void start(struct controller *controller, const struct kube_config *confi
 }
 
 static void release(struct controller *controller) {
+    routes_free(controller->routes);
     world_free(controller);
     if (controller->lease != NULL) {
         lease_free(controller->lease);

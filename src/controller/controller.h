@@ -9,6 +9,7 @@
 #include "adapter/placement.h"
 #include "base/error.h"
 #include "controller/plan.h"
+#include "controller/route_objects.h"
 
 struct controller_options {
     const char *kubeconfig; /* NULL = see kube/config.h */
@@ -19,7 +20,9 @@ struct controller_options {
     int64_t poll_period_ms;
     const char *metrics_address; /* "host:port", ":port", "0" or "" = none */
     const char *health_address;
-    int calls_max; /* of the Kubernetes API at once */
+    int calls_max;   /* of the Kubernetes API at once */
+    bool has_routes; /* keeps HTTPRoutes and ReferenceGrants where the Gateway API is installed */
+    struct route_options routes;
     /* Of several controllers one acts: the holder of a Lease. A controller that loses it ends (ERROR_CONFLICT). */
     bool elects_leader;
     const char *lease_namespace; /* NULL = the namespace that the configuration gives */

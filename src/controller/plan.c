@@ -294,7 +294,7 @@ static void write_finalizers(const struct plan_input *input, struct plan *plan, 
     plan->releases = !add;
 }
 
-/* Deletion: done when nothing may hold it any more, or when time is up. */
+/* Deletion: done when nothing may hold it any more and no route leads to it, or when time is up. */
 static void plan_release_object(const struct plan_input *input, struct plan *plan) {
     cleanup_buffer struct buffer left = BUFFER_INIT;
     int64_t deadline = input->deleting_since_ms + input->give_up_ms;
@@ -307,12 +307,15 @@ static void plan_release_object(const struct plan_input *input, struct plan *pla
                           pod->hold->reason != NULL ? hold_message(pod->hold) : "");
         }
     }
+    if (input->seen.has_route) {
+        buffer_printf(&left, "%sits HTTPRoute is still there", left.len > 0 ? "; " : "");
+    }
     if (left.len > 0 && !is_due(input, plan, deadline)) {
         return;
     }
     write_finalizers(input, plan, false);
     if (plan->finalizers != NULL && left.len > 0) {
-        plan_add_event(plan, "Warning", "UnloadGivenUp", "deleted after %lld s although it may still be loaded: %.900s",
+        plan_add_event(plan, "Warning", "UnloadGivenUp", "deleted after %lld s although something of it may be left: %.900s",
                        (long long)(input->give_up_ms / 1000), left.data);
     } else if (plan->finalizers != NULL) {
         plan_add_event(plan, "Normal", "Unloaded", "no pod holds the adapter any more");

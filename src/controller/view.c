@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "controller/objects.h"
 #include "controller/publish.h"
+#include "controller/routes.h"
 #include "controller/world.h"
 
 #include <string.h>
@@ -161,6 +162,7 @@ static void see(const struct controller *controller, const struct adapter *adapt
                                .has_slice = slice != NULL,
                                .is_service_foreign = service != NULL && !objects_is_controlled_by(service, adapter->spec.uid),
                                .is_slice_foreign = slice != NULL && !objects_is_controlled_by(slice, adapter->spec.uid),
+                               .has_route = adapter->spec.is_deleting && routes_has(controller->routes, adapter->key),
                                .digest = adapter->digest,
                                .phase = json_string_at(status, "phase", ""),
                                .ready_status = json_string_at(status, "readyStatus", ""),

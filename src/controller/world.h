@@ -27,6 +27,7 @@ struct operation;  /* act.c */
 struct base_proof; /* act.c */
 struct write;      /* write.c */
 struct secrets;    /* secrets.c */
+struct routes;     /* routes.c */
 struct adapter;
 struct pod;
 
@@ -134,6 +135,7 @@ struct controller {
     struct work_queue *queue;
     struct event_recorder *events;
     struct secrets *secrets;
+    struct routes *routes;                 /* NULL = none are kept */
     struct map adapters, pods, selections; /* by key */
     TAILQ_HEAD(pod_list, pod) waiting;     /* pods with bindings that wait while all operations are taken */
     int polls, operations;                 /* that run */

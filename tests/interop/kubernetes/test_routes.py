@@ -1,0 +1,148 @@
+"""HTTPRoutes and ReferenceGrants of davit controller on a real Kubernetes API, with stand-ins for the Gateway API's CRDs."""
+
+import json
+from pathlib import Path
+
+import pytest
+from cluster import until
+
+CRDS = Path(__file__).resolve().parents[2] / "fixtures/gateway_api/crds.yaml"
+GROUP = "gateway.networking.k8s.io"
+KEEP = "tests.davit/keep"  # a finalizer
+
+
+@pytest.fixture
+def gateway(cluster, engines):
+    """The namespace of the gateway, on a cluster that has the Gateway API while the test runs."""
+    if cluster.is_external:
+        pytest.skip("DAVIT_TEST_KUBECONFIG is set: its Gateway API, or the lack of it, is not ours")
+    name = f"{engines.namespace[:50]}-gateway"
+    cluster.kubectl("apply", "--server-side", "-f", str(CRDS))
+    cluster.kubectl("wait", "--for=condition=Established", "-f", str(CRDS), "--timeout=30s")
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    engines.kill("controller")
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    cluster.kubectl("delete", "-f", str(CRDS), "--wait=true", "--timeout=30s")
+
+
+def start(engines, gateway, **options):
+    engines.start_pod("engine-0")
+    engines.start_controller(f"--gateway-namespace={gateway}", log_level="debug", **options)
+
+
+def route_of(engines, gateway, name="sql"):
+    return engines.cluster.get(f"httproutes.{GROUP}", f"{name}-router", gateway)
+
+
+def grant_of(engines, gateway):
+    return engines.cluster.get(f"referencegrants.{GROUP}", f"{gateway}-reserved-referencegrant-in-{engines.namespace}", engines.namespace)
+
+
+def wait_route(engines, gateway, name="sql"):
+    return until(lambda: route_of(engines, gateway, name), f"{name} has its route")
+
+
+def patch(engines, gateway, change):
+    engines.cluster.kubectl("patch", f"httproute.{GROUP}", "sql-router", "-n", gateway, "--type=merge", "-p", json.dumps(change))
+
+
+def writes(engines, resource):
+    """(verb, status) of the controller's writes; it is told from kubectl by its agent."""
+    return [(entry["verb"], entry["responseStatus"]["code"]) for entry in engines.cluster.audit()
+            if entry["objectRef"].get("resource") == resource and entry["userAgent"].startswith("davit-controller")
+            and entry["objectRef"].get("namespace", "").startswith(engines.namespace[:50])]
+
+
+def test_there_from_publication_to_deletion(engines, gateway):
+    cluster = engines.cluster
+    start(engines, gateway)
+    engines.apply_adapter("broken", "/nowhere/at/all")
+    engines.apply_adapter("sql")
+    route = wait_route(engines, gateway)
+    service = cluster.get("service", "sql", engines.namespace)
+    rule = route["spec"]["rules"][0]
+    assert rule["backendRefs"] == [{"name": "sql", "namespace": engines.namespace, "port": service["spec"]["ports"][0]["port"]}]
+    assert {match["headers"][0]["value"] for match in rule["matches"]} == {"sql"}
+    until(lambda: grant_of(engines, gateway), "the grant is there")
+    engines.wait_running("sql", ["engine-0"])
+    until(lambda: engines.condition("broken").get("status") == "False", "the other one fails")
+    assert route_of(engines, gateway, "broken") is None
+
+    # What drifts is mended: the specification, the labels, the object, the grant.
+    patch(engines, gateway, {"spec": {"rules": []}})
+    until(lambda: route_of(engines, gateway)["spec"] == route["spec"], "the rules are back")
+    cluster.kubectl("delete", f"httproute.{GROUP}", "sql-router", "-n", gateway)
+    wait_route(engines, gateway)
+    cluster.kubectl("delete", f"referencegrants.{GROUP}", "--all", "-n", engines.namespace)
+    until(lambda: grant_of(engines, gateway), "the grant is back")
+    engines.cluster.kubectl("annotate", "modeladapter", "sql", "-n", engines.namespace,
+                            "model.aibrix.ai/model-router-custom-paths=/v1/score")
+    until(lambda: route_of(engines, gateway)["spec"]["rules"][0]["matches"][-1]["path"]["value"] == "/v1/score", "a path more")
+    assert all(status < 300 for _, status in writes(engines, "httproutes"))
+
+    # The object waits for its route, which somebody keeps for a moment.
+    patch(engines, gateway, {"metadata": {"finalizers": [KEEP]}})
+    engines.delete_adapter("sql")
+    until(lambda: "deletionTimestamp" in route_of(engines, gateway)["metadata"], "the route is being deleted")
+    until(lambda: engines.adapters_of("engine-0") == set(), "it is unloaded")
+    assert engines.adapter("sql") is not None
+    patch(engines, gateway, {"metadata": {"finalizers": None}})
+    engines.wait_gone("sql")
+    assert route_of(engines, gateway) is None
+    assert grant_of(engines, gateway) is not None  # there is still an adapter
+    engines.delete_adapter("broken")
+    until(lambda: grant_of(engines, gateway) is None, "the grant has gone with the last adapter")
+
+
+def test_others_are_left_alone(engines, gateway):
+    cluster = engines.cluster
+    foreign = {"apiVersion": f"{GROUP}/v1", "kind": "HTTPRoute", "metadata": {"name": "sql-router", "namespace": gateway},
+               "spec": {"rules": []}}
+    cluster.apply(foreign)
+    start(engines, gateway)
+    engines.apply_adapter("sql")
+    engines.wait_running("sql", ["engine-0"])
+    until(lambda: "RouteConflict" in engines.events("sql"), "an event says whose it is")
+    assert engines.condition("sql").get("status") == "True"
+    assert writes(engines, "httproutes") == []
+    # The name is free: the adapter gets its route.
+    cluster.kubectl("delete", f"httproute.{GROUP}", "sql-router", "-n", gateway)
+    wait_route(engines, gateway)
+    # Taken away, it is nothing of ours any more, and does not hold the object back.
+    engines.kill("controller")
+    cluster.kubectl("delete", f"httproute.{GROUP}", "sql-router", "-n", gateway)
+    cluster.apply(foreign)
+    engines.start_controller(f"--gateway-namespace={gateway}")
+    engines.delete_adapter("sql")
+    engines.wait_gone("sql", timeout=20)
+    assert route_of(engines, gateway)["spec"] == {"rules": []}
+
+
+def test_what_was_left_behind_goes(engines, gateway):
+    """The adapter went while no controller ran: its finalizer was taken off by hand."""
+    start(engines, gateway)
+    engines.apply_adapter("sql")
+    engines.apply_adapter("json")
+    wait_route(engines, gateway)
+    wait_route(engines, gateway, "json")
+    engines.kill("controller")
+    before = writes(engines, "httproutes")
+    engines.cluster.kubectl("patch", "modeladapter", "sql", "-n", engines.namespace, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    engines.delete_adapter("sql")
+    engines.wait_gone("sql")
+    engines.start_controller(f"--gateway-namespace={gateway}")
+    until(lambda: route_of(engines, gateway) is None, "the route is removed")
+    assert route_of(engines, gateway, "json") is not None
+    assert writes(engines, "httproutes")[len(before):] == [("delete", 200)]
+
+
+def test_not_installed_nothing_happens(engines):
+    engines.start_pod("engine-0")
+    engines.start_controller(log_level="debug")
+    engines.apply_adapter("sql")
+    engines.wait_running("sql", ["engine-0"])
+    until(lambda: "the Gateway API is not installed" in engines.log("controller"), "it has asked")
+    engines.delete_adapter("sql")
+    engines.wait_gone("sql", timeout=20)
+    assert "httproutes" not in engines.log("controller") and "referencegrants" not in engines.log("controller")
