@@ -156,8 +156,8 @@ static void check_same_again(struct world *world, int a, const struct plan_input
 }
 
 void world_check_plan(struct world *world, int a, const struct plan_input *input, const struct plan *plan, const int *slots) {
+    check_roll(world, a, input, plan, slots);
     if (plan->slice_count > 0) {
-        check_roll(world, a, input, plan, slots);
         check_endpoints_of(world, a, input, plan, slots);
     }
     if (plan->status != NULL) {
