@@ -16,6 +16,7 @@ OVERLAYS = {  # overlay or components of a throw-away one -> the chart's values
     "direct": ["controller.enableRuntimeSidecar=false"],
     "components/runtime-sidecar components/service-monitor components/secrets-everywhere":
         ["serviceMonitor.enabled=true", "secrets.everywhere=true"],
+    "components/gateway-routes": ["controller.enableRuntimeSidecar=false", "gatewayRoutes.enabled=true"],
 }
 HELM_LABELS = {"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"}
 
@@ -97,6 +98,18 @@ def test_secrets_are_read_by_name_only(helm):
         assert len(rules) == (1 if values else 0)
     role = next(thing for thing, _ in rules)
     assert role["metadata"]["namespace"] == "team-a" and role["rules"][0]["resourceNames"] == ["hf-token", "engine-key"]
+
+
+def test_routes_are_written_where_the_gateway_is(helm):
+    """And nowhere without being asked for."""
+    for values, namespaces in (([], []), (["gatewayRoutes.enabled=true", "gatewayRoutes.gatewayNamespace=edge"], ["edge"])):
+        things = templated(helm, *values)
+        roles = [thing for thing in things if thing["kind"] in ("Role", "ClusterRole")
+                 and any("httproutes" in rule["resources"] for rule in thing["rules"])]
+        assert [thing["metadata"].get("namespace") for thing in roles] == namespaces
+        controller = next(thing for thing in things if thing["kind"] == "Deployment" and thing["metadata"]["name"] == "davit-controller")
+        arguments = controller["spec"]["template"]["spec"]["containers"][0]["args"]
+        assert ("--routes=off" in arguments, "--gateway-namespace=edge" in arguments) == (not namespaces, bool(namespaces))
 
 
 def test_no_wildcards(tmp_path):
