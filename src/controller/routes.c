@@ -463,6 +463,10 @@ static void on_synced(void *arg) {
 static void close_caches(struct routes *routes) {
     watch_cache_free(take_pointer(routes->routes));
     watch_cache_free(take_pointer(routes->grants));
+    struct map_entry *entry = NULL;
+    for (size_t at = 0; (entry = map_next(&routes->records, &at)) != NULL;) {
+        forget(routes, entry->key);
+    }
 }
 
 static struct watch_cache *watch(struct routes *routes, const struct kube_resource *resource, const char *namespace,

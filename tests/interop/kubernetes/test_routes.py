@@ -4,9 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from cluster import until
 
-CRDS = Path(__file__).resolve().parents[2] / "fixtures/gateway_api/crds.yaml"
+ROOT = Path(__file__).resolve().parents[3]
+CRDS = ROOT / "tests/fixtures/gateway_api/crds.yaml"
+KUSTOMIZE = ROOT / "deploy/kustomize"
+RIGHTS = ("Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 GROUP = "gateway.networking.k8s.io"
 KEEP = "tests.davit/keep"  # a finalizer
 
@@ -128,13 +132,37 @@ def test_what_was_left_behind_goes(engines, gateway):
     wait_route(engines, gateway, "json")
     engines.kill("controller")
     before = writes(engines, "httproutes")
-    engines.cluster.kubectl("patch", "modeladapter", "sql", "-n", engines.namespace, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    engines.cluster.kubectl("patch", "modeladapter", "sql", "-n", engines.namespace, "--type=merge", "-p",
+                            '{"metadata":{"finalizers":null}}')
     engines.delete_adapter("sql")
     engines.wait_gone("sql")
     engines.start_controller(f"--gateway-namespace={gateway}")
     until(lambda: route_of(engines, gateway) is None, "the route is removed")
     assert route_of(engines, gateway, "json") is not None
     assert writes(engines, "httproutes")[len(before):] == [("delete", 200)]
+
+
+def test_as_its_service_account(engines, gateway):
+    """Without the component's rights none is kept and it is said once; with them, and nothing else, they are."""
+    cluster = engines.cluster
+    documents = yaml.safe_load_all(cluster.kubectl("kustomize", str(KUSTOMIZE / "base")).stdout)
+    cluster.apply(*(document for document in documents if document["kind"] in RIGHTS))
+    token = cluster.account_token("davit-controller", "davit-system")
+    kubeconfig = cluster.write_kubeconfig(cluster.folder / "davit-controller.kubeconfig", {"token": token})
+    start(engines, gateway, kubeconfig=kubeconfig, namespace=None)
+    engines.apply_adapter("sql")
+    engines.wait_running("sql", ["engine-0"])
+    until(lambda: engines.log("controller").count("no routes are kept: ") == 1, "it says that it may not")
+    assert writes(engines, "httproutes") == []
+    rights = (KUSTOMIZE / "components/gateway-routes/rbac.yaml").read_text().replace("aibrix-system", gateway)
+    cluster.apply(*yaml.safe_load_all(rights))
+    wait_route(engines, gateway)
+    until(lambda: grant_of(engines, gateway), "the grant is there")
+    engines.delete_adapter("sql")
+    engines.wait_gone("sql")
+    assert route_of(engines, gateway) is None
+    until(lambda: grant_of(engines, gateway) is None, "the grant has gone")
+    assert engines.log("controller").count("no routes are kept: ") == 1
 
 
 def test_not_installed_nothing_happens(engines):
