@@ -26,6 +26,9 @@ def gateway(cluster, engines):
     cluster.kubectl("create", "namespace", name)
     yield name
     engines.kill("controller")
+    for route in cluster.get(f"httproutes.{GROUP}", namespace=name) or []:  # of a test that failed
+        cluster.kubectl("patch", f"httproute.{GROUP}", route["metadata"]["name"], "-n", name, "--type=merge", "-p",
+                        '{"metadata":{"finalizers":null}}', check=False)
     cluster.kubectl("delete", "namespace", name, "--wait=false")
     cluster.kubectl("delete", "-f", str(CRDS), "--wait=true", "--timeout=30s")
 
