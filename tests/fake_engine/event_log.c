@@ -27,6 +27,10 @@ void event_log_render(const struct event_log *log, uint64_t from, struct buffer 
         buffer_printf(out, "%s{\"began\":%.6f,\"ended\":%.6f,\"address\":\"%s\",\"call\":\"%s\",\"status\":%d,\"name\":", comma,
                       entry->began_s, entry->ended_s, entry->address, call_name(entry->call), entry->status);
         json_append_string(out, entry->name, strlen(entry->name));
+        if (entry->path[0] != '\0') {
+            buffer_append_text(out, ",\"path\":");
+            json_append_string(out, entry->path, strlen(entry->path));
+        }
         buffer_append_char(out, '}');
     }
     buffer_append_text(out, "]}");

@@ -11,6 +11,7 @@ struct event_entry {
     enum call call;
     int status; /* 0 = cut without an answer */
     char name[64];
+    char path[96]; /* load: what was asked for; cut short */
 };
 
 struct event_log {
@@ -22,8 +23,8 @@ struct event_log {
 void event_log_init(struct event_log *log, size_t capacity);
 void event_log_release(struct event_log *log);
 void event_log_add(struct event_log *log, const struct event_entry *entry);
-/* {"next": N, "lost": K, "events": [{"began", "ended", "address", "call", "status", "name"}]} of those numbered `from` and later.
- */
+/* {"next": N, "lost": K, "events": [{"began", "ended", "address", "call", "status", "name", "path"}]} of those numbered `from` and
+ * later; "path" of loads alone. */
 void event_log_render(const struct event_log *log, uint64_t from, struct buffer *out);
 
 #endif

@@ -75,6 +75,7 @@ static void note(struct pending *pending, int status) {
     struct event_entry entry = {
         .began_s = pending->began_s, .ended_s = now_s(), .address = served->engine.address, .call = call, .status = status};
     snprintf(entry.name, sizeof(entry.name), "%s", pending->asked.name);
+    snprintf(entry.path, sizeof(entry.path), "%s", call == CALL_LOAD && pending->asked.path != NULL ? pending->asked.path : "");
     event_log_add(served->log, &entry);
 }
 
