@@ -62,6 +62,7 @@ struct hold_target {
     const char *artifact_url;
     const char *revision;
     bool uses_sidecar;
+    const char *earlier; /* the revision that an earlier run last wrote down; "" or NULL = none */
 };
 
 /* Of a load in status.loads that replaced other weights under the same name. */

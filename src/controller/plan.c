@@ -224,7 +224,7 @@ static void advance(const struct plan_input *input, struct plan *plan, size_t at
     }
     switch (hold->state) {
     case HOLD_NONE:
-        if (!plan_has_failed(input, hold) || is_due(input, plan, hold->retry_at_ms)) {
+        if (!input->is_untold && (!plan_has_failed(input, hold) || is_due(input, plan, hold->retry_at_ms))) {
             act(input, plan, at, HOLD_LOADING);
         }
         break;

@@ -63,6 +63,8 @@ struct plan_input {
     unsigned writes_running;
     const char *write_failure; /* the last write of Service or EndpointSlice failed: why */
     int64_t write_after_ms;    /* no write before */
+    bool must_ask_first;       /* no status before every pod's list was read */
+    bool is_untold;            /* no status says this generation's revision yet: who comes after us would not know a load of it */
     int64_t status_written_ms; /* 0 = never by us */
     int64_t slice_written_ms;  /* likewise */
     int64_t deleting_since_ms; /* 0 = not being deleted */

@@ -9,6 +9,7 @@
 #define LOADS_MAX 100
 #define CAUSES_NAMED_MAX 10
 /* Changes that decide nothing are collected: six writes an adapter from creation to Ready have to do. */
+#define ASK_AGAIN_MS 100
 #define WRITE_GAP_MS 10000
 #define WRITE_GAP_FULL_MS 1500 /* when all pods have it, or not all any more */
 
@@ -521,6 +522,10 @@ void plan_status_decide(const struct plan_input *input, struct plan *plan) {
     struct tally tally = {0};
     struct verdict verdicts[CONDITION_COUNT] = {0};
     if ((input->writes_running & WRITE_STATUS) != 0) {
+        return;
+    }
+    if (input->must_ask_first) {
+        plan_look_again(plan, input->now_ms + ASK_AGAIN_MS);
         return;
     }
     judge(input, plan, &tally, verdicts);

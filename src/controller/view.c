@@ -62,6 +62,7 @@ static void observe_hold(struct controller *controller, struct adapter *adapter,
     struct hold_target target = {.name = adapter->spec.name,
                                  .artifact_url = adapter->spec.artifact_url,
                                  .revision = adapter->revision,
+                                 .earlier = adapter->earlier,
                                  .uses_sidecar = world_uses_sidecar(controller, pod)};
     struct hold_listing listing = {.is_listed = model != NULL,
                                    .root = model != NULL ? model->root : "",
@@ -154,6 +155,21 @@ static void list_pods(const struct adapter *adapter, struct world_view *view) {
     view->views = xcalloc(count + 1, sizeof(*view->views));
 }
 
+/* The object changed while nobody looked, and some pod has not been asked yet what it has of before: once the status says the new
+ * revision, nobody would know the old one as ours. */
+static bool must_ask_first(const struct adapter *adapter) {
+    if (adapter->earlier[0] == '\0' || strcmp(adapter->earlier, adapter->revision) == 0 || adapter->selection == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < adapter->selection->pod_count; i++) {
+        const struct pod *pod = adapter->selection->pods[i];
+        if (pod->facts.is_ready && !pod->is_observed && pod->failures == 0) { /* one that does not answer is not waited for */
+            return true;
+        }
+    }
+    return false;
+}
+
 static void see(const struct controller *controller, const struct adapter *adapter, struct plan_seen *seen) {
     const json_t *service = world_service(controller, adapter);
     const json_t *slice = world_slice(controller, adapter, 0);
@@ -196,6 +212,8 @@ void world_view_take(struct controller *controller, struct adapter *adapter, str
                   .writes_running = adapter->writes_running,
                   .write_failure = adapter->write_failure,
                   .write_after_ms = adapter->write_after_ms,
+                  .must_ask_first = adapter->status_written_ms == 0 && must_ask_first(adapter),
+                  .is_untold = adapter->told_generation != spec->generation,
                   .status_written_ms = adapter->status_written_ms,
                   .slice_written_ms = adapter->slice_written_ms,
                   .deleting_since_ms = adapter->deleting_since_ms,
@@ -207,6 +225,7 @@ void world_view_take(struct controller *controller, struct adapter *adapter, str
     ret_view->input.give_up_ms += ret_view->input.drain_ms;
     memcpy(ret_view->input.revision, adapter->revision, REVISION_BYTES);
     see(controller, adapter, &ret_view->input.seen);
+    ret_view->input.is_untold &= ret_view->input.seen.observed_generation != spec->generation;
     list_pods(adapter, ret_view);
     size_t count = ret_view->input.pod_count;
     ret_view->input.pod_count = 0;

@@ -194,6 +194,7 @@ static void read_adapter(struct controller *controller, struct adapter *adapter,
     if (is_new) {
         cleanup_json json_t *status = objects_unpack(object);
         recall_loads(controller, adapter, status);
+        snprintf(adapter->earlier, sizeof(adapter->earlier), "%s", json_string_at(status, "revision", ""));
     } else if (generation != adapter->spec.generation) {
         for (size_t i = 0; i < adapter->binding_count; i++) {
             hold_forgive(adapter->bindings[i]->hold);

@@ -104,14 +104,16 @@ struct adapter {
     struct model_adapter spec;
     char *invalid; /* why it can never serve; NULL = it can */
     char revision[REVISION_BYTES];
-    struct selection *selection; /* NULL = none */
-    bool is_seeking;             /* in selection->seeking */
+    char earlier[REVISION_BYTES]; /* that an earlier run last wrote down; "" = none */
+    struct selection *selection;  /* NULL = none */
+    bool is_seeking;              /* in selection->seeking */
     LIST_ENTRY(adapter) in_seeking;
     struct binding **bindings; /* by pod name */
     size_t binding_count, binding_room;
     int64_t deleting_since_ms;
     int64_t status_written_ms, slice_written_ms;
-    uint64_t status_digest; /* of the last status patch and the version that it led to; 0 = none */
+    int64_t told_generation; /* the last that a status was written for, or could not be */
+    uint64_t status_digest;  /* of the last status patch and the version that it led to; 0 = none */
     /* Service and slices */
     uint64_t digest;       /* plan.digest when they were last found to say all that; 0 = something changed since */
     size_t slice_count;    /* no slice with this index or a higher one was ever seen */

@@ -17,6 +17,7 @@ struct write {
     enum plan_write kind;
     bool is_create;
     bool releases;
+    int64_t generation;     /* of the adapter, when it was worded */
     struct kube_call *call; /* of several slices each has its own */
     json_t *status;         /* the patch, of a status; owned */
     struct write *next;
@@ -88,6 +89,9 @@ static void on_done(void *arg, json_t *object, const struct error *err) {
     struct write *write = arg;
     struct adapter *adapter = write->adapter;
     unlink_write(write);
+    if (write->kind == WRITE_STATUS) { /* an API that takes no status must not keep adapters from being served */
+        adapter->told_generation = write->generation;
+    }
     if (err != NULL) {
         note_failure(write, err);
     } else {
@@ -130,6 +134,7 @@ static void start_write(struct controller *controller, struct adapter *adapter, 
                             .kind = kind,
                             .is_create = is_create,
                             .releases = releases,
+                            .generation = adapter->spec.generation,
                             .status = kind == WRITE_STATUS ? json_incref((json_t *)body) : NULL,
                             .next = adapter->writes};
     adapter->writes = write;
@@ -163,6 +168,9 @@ void write_plan(struct controller *controller, struct adapter *adapter, const st
     if (plan->status != NULL && !is_told) {
         adapter->status_written_ms = clock_now_ms();
         start_write(controller, adapter, WRITE_STATUS, name, plan->status, false, false);
+    } else if ((plan->due & WRITE_STATUS) != 0 && adapter->told_generation != adapter->spec.generation) {
+        adapter->told_generation = adapter->spec.generation; /* it says so already */
+        controller_wake(controller, adapter->key, 0);
     }
     if (plan->finalizers != NULL) {
         start_write(controller, adapter, WRITE_FINALIZER, name, plan->finalizers, false, plan->releases);

@@ -147,7 +147,7 @@ static bool is_seen_published(const struct world_adapter *adapter, const struct 
 static void observe(struct world *world, int a, int p, struct hold *hold) {
     struct world_adapter *adapter = &world->adapters[a];
     struct world_pod *pod = &world->pods[p];
-    struct hold_target target = {adapter->name, adapter->spec.artifact_url, adapter->revision, world->uses_sidecar};
+    struct hold_target target = {adapter->name, adapter->spec.artifact_url, adapter->revision, world->uses_sidecar, ""};
     const char *root = pod->listed[a];
     struct hold_listing listing = {root[0] != '\0', root, false, pod->asked_ms, pod->observed_start};
     hold_meet(hold, pod->start_text);

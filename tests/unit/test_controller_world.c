@@ -221,12 +221,34 @@ static void test_whose_is_listed(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct hold *hold = hold_new();
         hold_meet(hold, "s");
-        struct hold_target target = {"sql", cases[i].url, revision, cases[i].uses_sidecar};
+        struct hold_target target = {"sql", cases[i].url, revision, cases[i].uses_sidecar, ""};
         struct hold_listing listing = {true, cases[i].root, cases[i].is_base, 1, "s"};
         hold_observe(hold, &target, &listing);
         if (hold->state != cases[i].state || (strcmp(hold->revision, revision) == 0) != cases[i].is_current) {
             fail_msg("%s listed as %s: state %d revision \"%s\"", cases[i].url, cases[i].root, hold->state, hold->revision);
         }
+        hold_free(hold);
+    }
+}
+
+/* The object changed while nobody looked: what was loaded by its old URL is still ours, and outdated. */
+static void test_an_earlier_runs_load_is_known(void **state) {
+    (void)state;
+    struct model_adapter old = {.artifact_url = "/a/sql", .source_revision = "", .digest = ""};
+    char earlier[REVISION_BYTES];
+    model_adapter_revision(&old, earlier);
+    static const struct {
+        const char *root;
+        enum hold_state state;
+    } cases[] = {{"/a/sql", HOLD_LOADED}, {"/a/other", HOLD_CONFLICT}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct hold *hold = hold_new();
+        hold_meet(hold, "s");
+        struct hold_target target = {"sql", "/b/sql", "0123456789abcdef", false, earlier};
+        struct hold_listing listing = {true, cases[i].root, false, 1, "s"};
+        hold_observe(hold, &target, &listing);
+        assert_int_equal(hold->state, cases[i].state);
+        assert_true(hold->state != HOLD_LOADED || strcmp(hold->revision, earlier) == 0);
         hold_free(hold);
     }
 }
@@ -237,7 +259,7 @@ static void test_lists_that_do_not_count(void **state) {
     hold_meet(hold, "s");
     struct dialect_answer done = {.outcome = DIALECT_DONE};
     hold_note_load(hold, "r", &done, 5, 100);
-    struct hold_target target = {"sql", "/a", "r", false};
+    struct hold_target target = {"sql", "/a", "r", false, ""};
     struct hold_listing before = {.asked_ms = 99, .start = "s"}, other = {.asked_ms = 101, .start = "t"},
                         after = {.asked_ms = 101, .start = "s"};
     hold_observe(hold, &target, &before);
@@ -274,6 +296,7 @@ int main(void) {
         cmocka_unit_test(test_objects),
         cmocka_unit_test(test_placement),
         cmocka_unit_test(test_whose_is_listed),
+        cmocka_unit_test(test_an_earlier_runs_load_is_known),
         cmocka_unit_test(test_lists_that_do_not_count),
         cmocka_unit_test(test_secrets_are_overwritten),
     };
