@@ -9,6 +9,8 @@
 #   make test-interop
 #                   against real peers, a Kubernetes API server among them (built once, ten minutes); by hand
 #   make test-chaos kill -9 of every part in turn under eight streams; by hand, takes minutes
+#   make test-churn [SEED=N]
+#                   kill -9 of the controller while a thousand adapters come, change and go; by hand, takes minutes
 #   make bench-engine
 #                   tokens a second of the CPU engine, in-process; by hand
 #   make bench-controller [REFERENCE=BINARY] [BENCH="life --adapters 100"]
@@ -23,7 +25,7 @@ BUILD := build/release
 SANITIZE := build/sanitize
 WERROR ?= --werror
 
-.PHONY: all build demo down test test-property test-interop test-chaos bench-engine bench-controller sanitize ci lint fuzz install clean
+.PHONY: all build demo down test test-property test-interop test-chaos test-churn bench-engine bench-controller sanitize ci lint fuzz install clean
 
 all: build
 
@@ -58,6 +60,10 @@ test-chaos:
 	@scripts/install-packages build test
 	@$(MAKE) --no-print-directory build
 	@tests/chaos/run
+
+test-churn:
+	@scripts/install-packages build test
+	@SEED=$(SEED) scripts/test-churn
 
 bench-engine:
 	@$(MAKE) --no-print-directory build

@@ -30,13 +30,14 @@ class FakeWorld:
 
 
 class Room:
-    def __init__(self, world, namespace, pods, sidecar=False, **options):
+    def __init__(self, world, namespace, pods, sidecar=False, spares=0, **options):
         self.world, self.namespace = world, namespace
         self.api = Api(world.api_server.kubeconfig, namespace)
         self.api.create("namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-        self.fakes = Fakes(world.folder, pods, sidecar=sidecar, **options)
+        self.fakes = Fakes(world.folder, pods + spares, sidecar=sidecar, **options)
         self.kind = options.get("kind", "vllm")
-        self.pods = {f"pod-{i}": address for i, address in enumerate(self.fakes.addresses)}
+        self.pods = {f"pod-{i}": address for i, address in enumerate(self.fakes.addresses[:pods])}
+        self.spares = self.fakes.addresses[pods:]  # engines that no pod has yet
         for name, address in self.pods.items():
             self.add_pod(name, address, sidecar)
 
