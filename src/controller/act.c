@@ -2,47 +2,17 @@
  * deadline. What comes back is noted in the hold, and the adapter is looked at again. */
 #include "adapter/artifact_url.h"
 #include "base/clock.h"
-#include "base/hash.h"
 #include "base/log.h"
+#include "controller/operation.h"
 #include "controller/redact.h"
-#include "controller/secrets.h"
-#include "controller/world.h"
 #include "kube/lease.h"
 
 #include <string.h>
 
 #define CONNECT_TIMEOUT_MS 3000
 #define LOAD_TIMEOUT_MS 120000
-#define PROVE_TIMEOUT_MS 60000
 #define UNLOAD_TIMEOUT_MS 20000
 #define BODY_BYTES_MAX (4u << 20)
-
-enum step { STEP_KEY, STEP_CREDENTIALS, STEP_CALL, STEP_PROVE_BASE };
-
-/* What the base model answered to the prompt of the first loads at this start: the same for all adapters of the pod. */
-struct base_proof {
-    char *model;
-    struct dialect_proof proof;
-};
-
-struct operation {
-    LIST_ENTRY(operation) in_pod;
-    struct controller *controller;
-    struct pod *pod;
-    char *adapter_key, *adapter_uid;
-    char *start;
-    char revision[REVISION_BYTES];
-    enum hold_action kind;
-    enum step step;
-    int64_t started_ms;
-    char *api_key;       /* NULL = none */
-    json_t *credentials; /* NULL = none */
-    struct secret_wait *wait;
-    struct transfer *transfer;
-    struct dialect_proof *proof; /* of the adapter, while the base is asked */
-    char *prompt, *base_model;
-    bool is_first; /* the prompt is that of first loads */
-};
 
 char *act_url(const struct pod *pod, int port, const char *path) {
     bool is_ipv6 = strchr(pod->facts.ip, ':') != NULL;
@@ -71,7 +41,7 @@ static struct binding *find_binding(const struct operation *operation) {
 }
 
 /* The pod is free for another. */
-static void end(struct operation *operation) {
+void operation_end(struct operation *operation) {
     struct pod *pod = operation->pod;
     struct binding *binding = find_binding(operation);
     if (binding != NULL) {
@@ -95,14 +65,7 @@ void act_release(struct pod *pod) {
         if (operation->transfer != NULL) {
             transfer_cancel(operation->transfer);
         }
-        end(operation);
-    }
-}
-
-void act_release_base_proof(struct base_proof *proof) {
-    if (proof != NULL) {
-        free(proof->model);
-        free(proof);
+        operation_end(operation);
     }
 }
 
@@ -116,7 +79,7 @@ static char *without_secrets(const struct operation *operation, const struct ada
     return text;
 }
 
-static void fail(struct operation *operation, enum dialect_outcome outcome, const char *reason, const char *message) {
+void operation_fail(struct operation *operation, enum dialect_outcome outcome, const char *reason, const char *message) {
     struct binding *binding = find_binding(operation);
     struct dialect_answer answer = {.outcome = outcome};
     snprintf(answer.message, sizeof(answer.message), "%s", message);
@@ -125,14 +88,14 @@ static void fail(struct operation *operation, enum dialect_outcome outcome, cons
     } else if (binding != NULL) {
         hold_note_failure(binding->hold, operation->revision, &answer, reason, clock_now_ms());
     }
-    end(operation);
+    operation_end(operation);
 }
 
 /* ---- sending ---- */
 
 static void on_answer(void *arg, const struct transfer_response *response, const struct error *err);
 
-static void send_request(struct operation *operation, struct dialect_request *body, int port, int64_t timeout_ms) {
+void operation_send(struct operation *operation, struct dialect_request *body, int port, int64_t timeout_ms) {
     cleanup_free char *url = act_url(operation->pod, port, body->path);
     const char *key = operation->api_key;
     cleanup_free char *authorization = key != NULL ? xasprintf("Authorization: Bearer %s", key) : NULL;
@@ -162,33 +125,13 @@ static void send_load(struct operation *operation, const struct adapter *adapter
                                 .additional_config = adapter->spec.additional_config};
     struct error err = {0};
     if (dialect != DIALECT_SIDECAR && artifact_engine_path(adapter->spec.artifact_url, &load.path, &err) < 0) {
-        fail(operation, DIALECT_PERMANENT, "UnsupportedArtifact", err.message);
+        operation_fail(operation, DIALECT_PERMANENT, "UnsupportedArtifact", err.message);
         return;
     }
     struct dialect_request request;
     int port = dialect == DIALECT_SIDECAR ? operation->pod->facts.sidecar_port : operation->pod->facts.engine_port;
     dialect_load(dialect, &load, &request);
-    send_request(operation, &request, port, LOAD_TIMEOUT_MS);
-}
-
-static const char *base_model_of(const struct pod *pod, const struct adapter *adapter) {
-    const struct dialect_model *card = map_get(&pod->listed, adapter->spec.name);
-    if (card != NULL && card->parent != NULL && card->parent[0] != '\0') {
-        return card->parent;
-    }
-    for (size_t i = 0; i < pod->models.count; i++) {
-        if (pod->models.items[i].parent == NULL && strcmp(pod->models.items[i].id, adapter->spec.name) != 0) {
-            return pod->models.items[i].id;
-        }
-    }
-    return adapter->spec.base_model;
-}
-
-/* Proofs go to the engine itself: the sidecar does not generate. */
-static void send_proof(struct operation *operation, const char *name) {
-    struct dialect_request request;
-    dialect_prove(operation->pod->facts.engine, operation->base_model, name, operation->prompt, &request);
-    send_request(operation, &request, operation->pod->facts.engine_port, PROVE_TIMEOUT_MS);
+    operation_send(operation, &request, port, LOAD_TIMEOUT_MS);
 }
 
 static void send_unload(struct operation *operation, const struct adapter *adapter) {
@@ -196,28 +139,7 @@ static void send_unload(struct operation *operation, const struct adapter *adapt
     struct dialect_request request;
     int port = dialect == DIALECT_SIDECAR ? operation->pod->facts.sidecar_port : operation->pod->facts.engine_port;
     dialect_unload(dialect, adapter->spec.name, &request);
-    send_request(operation, &request, port, UNLOAD_TIMEOUT_MS);
-}
-
-/* One that nothing computed before can answer: of this start of the engine, this run of ours, and as many loads of the name as
- * there were. The same for all adapters of a pod, so that the base model is asked once. Short: a dozen tokens are between a
- * restarted engine and its first request. */
-static char *proof_prompt(const struct controller *controller, const struct pod *pod, int loads) {
-    cleanup_free char *text = xasprintf("%s %s %d", pod->start, controller->nonce, loads);
-    struct hash hash = hash_bytes(text, strlen(text));
-    char digits[HASH_HEX_BYTES];
-    hash_hex(&hash, digits);
-    return xasprintf("The answer to %.8s is", digits);
-}
-
-/* Proofs follow the load at once, in the same turn at the pod. */
-static void prepare_proof(struct operation *operation, struct binding *binding) {
-    struct hold *hold = binding->hold;
-    operation->kind = HOLD_PROVING;
-    operation->prompt = proof_prompt(operation->controller, operation->pod, hold->loads);
-    operation->base_model = xstrdup(base_model_of(operation->pod, binding->adapter));
-    operation->is_first = hold->loads == 1;
-    hold->running = HOLD_PROVING;
+    operation_send(operation, &request, port, UNLOAD_TIMEOUT_MS);
 }
 
 /* ---- answers ---- */
@@ -253,10 +175,10 @@ static void loaded(struct operation *operation, struct binding *binding, int sta
     const struct adapter *adapter = binding->adapter;
     bool is_still_wanted = hold->is_wanted && !adapter->spec.is_deleting && strcmp(operation->revision, adapter->revision) == 0;
     if (answer.outcome == DIALECT_DONE && is_still_wanted && controller->options->proof != PROOF_LIST) {
-        prepare_proof(operation, binding);
+        prove_prepare(operation, binding);
         send_call(operation, adapter);
     } else {
-        end(operation);
+        operation_end(operation);
     }
 }
 
@@ -272,84 +194,7 @@ static void unloaded(struct operation *operation, struct binding *binding, int s
         map_remove(&pod->listed, binding->adapter->spec.name);
         pod->list_digest = 0;
     }
-    end(operation);
-}
-
-static void proof_failed(struct operation *operation, int status, const char *body, size_t len) {
-    struct dialect_answer answer;
-    dialect_classify_load(operation->pod->facts.engine, status, body, len, &answer);
-    bool is_patient =
-        answer.outcome == DIALECT_BUSY || answer.outcome == DIALECT_UNREACHABLE || answer.outcome == DIALECT_UNAUTHORIZED;
-    char message[600];
-    snprintf(message, sizeof(message), "a one-token request was answered with %d: %s", status, answer.message);
-    log_warn("adapter %s proof failed pod=%s: %s", operation->adapter_key, operation->pod->facts.name, message);
-    operation->pod->is_awaited = true; /* it may not have the adapter any more: its list says so */
-    observe_soon(operation->pod, 0);
-    fail(operation, is_patient ? answer.outcome : DIALECT_FAILED,
-         answer.outcome == DIALECT_BUSY ? dialect_outcome_name(answer.outcome) : "ProofFailed",
-         status > 0 ? message : answer.message);
-}
-
-/* Whether what the answer names as its model is the adapter: "sql", or "base:sql" where it was asked for so. */
-static bool is_answered_by(const struct dialect_proof *proof, const char *name) {
-    const char *colon = strrchr(proof->model, ':');
-    return proof->model[0] == '\0' || strcmp(proof->model, name) == 0 || (colon != NULL && strcmp(colon + 1, name) == 0);
-}
-
-static void conclude(struct operation *operation, struct hold *hold, const struct dialect_proof *base) {
-    enum hold_effect effect = EFFECT_UNKNOWN; /* a base that does not answer says nothing of the adapter */
-    if (base != NULL && base->logprob_count > 0 && operation->proof->logprob_count > 0) {
-        effect = dialect_proofs_differ(operation->proof, base) ? EFFECT_SEEN : EFFECT_NONE;
-    }
-    hold_note_proof(hold, effect);
-    end(operation);
-}
-
-static void base_answered(struct operation *operation, struct hold *hold, const struct dialect_proof *base) {
-    struct pod *pod = operation->pod;
-    if (base != NULL && operation->is_first) {
-        act_release_base_proof(pod->base_proof);
-        pod->base_proof = xmalloc(sizeof(*pod->base_proof));
-        *pod->base_proof = (struct base_proof){.model = xstrdup(operation->base_model), .proof = *base};
-    }
-    conclude(operation, hold, base);
-}
-
-static void adapter_answered(struct operation *operation, struct binding *binding, const struct dialect_proof *proof) {
-    const struct base_proof *known = operation->pod->base_proof;
-    const char *name = binding->adapter->spec.name;
-    if (!is_answered_by(proof, name)) {
-        char message[600];
-        snprintf(message, sizeof(message), "asked for \"%s\", the engine answered as \"%s\"", name, proof->model);
-        fail(operation, DIALECT_FAILED, "ProofFailed", message);
-    } else if (operation->controller->options->proof != PROOF_EFFECT) {
-        hold_note_proof(binding->hold, EFFECT_UNKNOWN);
-        end(operation);
-    } else {
-        operation->proof = xmalloc(sizeof(*operation->proof));
-        *operation->proof = *proof;
-        if (operation->is_first && known != NULL && strcmp(known->model, operation->base_model) == 0) {
-            conclude(operation, binding->hold, &known->proof);
-        } else {
-            operation->step = STEP_PROVE_BASE;
-            send_proof(operation, NULL);
-        }
-    }
-}
-
-static void proved(struct operation *operation, struct binding *binding, int status, const char *body, size_t len) {
-    struct dialect_proof proof;
-    struct error err = {0};
-    bool is_read = status == 200 && dialect_parse_proof(body, len, &proof, &err) == 0;
-    if (operation->step == STEP_PROVE_BASE) {
-        base_answered(operation, binding->hold, is_read ? &proof : NULL);
-    } else if (status == 200 && !is_read) {
-        fail(operation, DIALECT_FAILED, "ProofFailed", err.message);
-    } else if (!is_read) {
-        proof_failed(operation, status, body, len);
-    } else {
-        adapter_answered(operation, binding, &proof);
-    }
+    operation_end(operation);
 }
 
 static void take_answer(struct operation *operation, struct binding *binding, int status, const char *body, size_t len) {
@@ -363,7 +208,7 @@ static void take_answer(struct operation *operation, struct binding *binding, in
         unloaded(operation, binding, status, body, len);
     } else {
         metric_add(operation->controller->count.proofs, NULL, 1);
-        proved(operation, binding, status, body, len);
+        prove_take_answer(operation, binding, status, body, len);
     }
 }
 
@@ -372,7 +217,7 @@ static void on_answer(void *arg, const struct transfer_response *response, const
     struct binding *binding = find_binding(operation);
     operation->transfer = NULL;
     if (binding == NULL) {
-        end(operation);
+        operation_end(operation);
     } else if (response != NULL && response->status == 200) {
         take_answer(operation, binding, response->status, response->body, response->body_len);
     } else {
@@ -392,18 +237,19 @@ static void on_secret(void *arg, const json_t *values, const struct error *err) 
     struct binding *binding = find_binding(operation);
     operation->wait = NULL;
     if (binding == NULL || strcmp(operation->revision, binding->adapter->revision) != 0) {
-        end(operation); /* what is wanted has changed meanwhile: planned anew */
+        operation_end(operation); /* what is wanted has changed meanwhile: planned anew */
         return;
     }
     const struct model_adapter *spec = &binding->adapter->spec;
     const char *key = json_string_value(json_object_get(values, spec->api_key_secret_key));
     if (err != NULL) {
-        fail(operation, DIALECT_FAILED, err->code == ERROR_NOT_FOUND ? "SecretNotFound" : "SecretUnreadable", err->message);
+        operation_fail(operation, DIALECT_FAILED, err->code == ERROR_NOT_FOUND ? "SecretNotFound" : "SecretUnreadable",
+                       err->message);
     } else if (operation->step == STEP_KEY && key == NULL) {
         char message[512];
         snprintf(message, sizeof(message), "Secret %.200s has no text under the key \"%.100s\"", spec->api_key_secret_name,
                  spec->api_key_secret_key);
-        fail(operation, DIALECT_FAILED, "SecretUnreadable", message);
+        operation_fail(operation, DIALECT_FAILED, "SecretUnreadable", message);
     } else {
         if (operation->step == STEP_KEY) {
             operation->api_key = xstrdup(key);
@@ -420,7 +266,7 @@ static void send_call(struct operation *operation, const struct adapter *adapter
     if (operation->kind == HOLD_UNLOADING) {
         send_unload(operation, adapter);
     } else if (operation->kind == HOLD_PROVING) {
-        send_proof(operation, adapter->spec.name);
+        prove_send(operation, adapter->spec.name);
     } else {
         send_load(operation, adapter);
     }
@@ -460,7 +306,7 @@ void act_start(struct controller *controller, struct binding *binding, enum hold
     }
     binding->hold->running = kind;
     if (kind == HOLD_PROVING) {
-        prepare_proof(operation, binding);
+        prove_prepare(operation, binding);
     }
     LIST_INSERT_HEAD(&pod->operations, operation, in_pod);
     pod->operation_count++;
