@@ -275,7 +275,8 @@ class Churn:
             holders = {address for address in live if held[address].get(name) == url}
             count = len(live) if replicas is None else min(replicas, len(live))
             if published != holders or len(published) != count:
-                found.append(f"{name} ({uid}): {url} on {count} pods is wanted, published on {sorted(published)}, held by {sorted(holders)}")
+                found.append(f"{name} ({uid}): {url} on {count} pods is wanted, published on {sorted(published)}, "
+                             f"held by {sorted(holders)}")
         for address in live:
             found += [f"{address} holds {name} of {root}, which nobody wants" for name, root in held[address].items()
                       if self.wanted.get(name, (None, None, None))[1] != root]
@@ -291,7 +292,7 @@ def run(folder, seed, strikes, **options):
         struck = ", ".join(sorted({what for _, what in churn.controllers.kills}))
         print(f"SEED={seed}: {len(churn.names)} adapters, {strikes} times {struck}, {done} in {churn.churned_seconds:.1f} s; "
               f"{verdict.published} endpoints published; converged {churn.converged_seconds:.1f} s after the end, "
-              f"quiet for {churn.quiet_seconds - churn.converged_seconds:.1f} s", flush=True)
+              f"nothing written from {churn.quiet_seconds - churn.converged_seconds:.1f} s later on", flush=True)
         assert not verdict.problems, f"SEED={seed}: {len(verdict.problems)} of {verdict.published}:\n" + "\n".join(verdict.problems[:20])
     finally:
         churn.close()

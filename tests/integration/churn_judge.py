@@ -116,7 +116,8 @@ def judge(records):
         changes.setdefault(change.uid, []).append(change)
     for published in publications(records.slice_events):
         pod = pods[published.pod]
-        its = [event for event in events.get((pod.address, published.name), []) if pod.born <= event["ended"] and event["began"] <= pod.end()]
+        its = [event for event in events.get((pod.address, published.name), [])
+               if pod.born <= event["ended"] and event["began"] <= pod.end()]
         problem = judge_one(published, pod, its, changes.get(published.owner, []))
         verdict.published += 1
         if problem:
