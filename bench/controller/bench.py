@@ -68,7 +68,7 @@ def main():
     parser.add_argument("--hang-seconds", type=int, default=300, help="to wait for the other pods")
     parser.add_argument("--scale-adapters", type=int, default=10000)
     parser.add_argument("--scale-pods", type=int, default=500)
-    parser.add_argument("--poll-seconds", type=float, default=2)
+    parser.add_argument("--poll-seconds", type=float, default=3)
     parser.add_argument("--reference", help="path of the reference's controller manager")
     parser.add_argument("--api", choices=("embedded", "kubernetes"), default="embedded")
     parser.add_argument("--keep", metavar="DIR", help="leave logs there")

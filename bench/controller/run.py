@@ -10,7 +10,7 @@ from roles import Api, ApiServer, Fakes, program
 from world import until
 
 BASE = "base"
-QUIET_SECONDS = 2  # without a write: everything that was to be written is
+QUIET_SECONDS = 11  # longer than the controller collects what is not urgent
 
 
 class Driver:

@@ -11,7 +11,7 @@
 /* Changes that decide nothing are collected: six writes an adapter from creation to Ready have to do. */
 #define ASK_AGAIN_MS 100
 #define WRITE_GAP_MS 10000
-#define WRITE_GAP_FULL_MS 1500 /* when all pods have it, or not all any more */
+#define WRITE_GAP_FULL_MS 1500 /* when all pods have it; at once when one has not any more */
 
 struct verdict {
     bool is_true;
@@ -512,7 +512,8 @@ static int64_t write_gap_ms(const struct plan_input *input, const struct verdict
     const struct verdict *ready = &verdicts[READY];
     bool is_urgent = strcmp(seen->ready_status, ready->is_true ? "True" : "False") != 0 ||
                      strcmp(seen->ready_reason, ready->reason) != 0 || seen->observed_generation != input->adapter->generation;
-    if (is_urgent || input->status_written_ms == 0) {
+    bool has_lost_one = seen->is_fully_loaded && !verdicts[FULLY_LOADED].is_true;
+    if (is_urgent || has_lost_one || input->status_written_ms == 0) {
         return 0;
     }
     return seen->is_fully_loaded != verdicts[FULLY_LOADED].is_true ? WRITE_GAP_FULL_MS : WRITE_GAP_MS;

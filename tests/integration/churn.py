@@ -2,6 +2,7 @@
 
 Everything that is chosen comes from one seed; how the threads interleave does not."""
 
+import contextlib
 import json
 import random
 import signal
@@ -118,11 +119,10 @@ class Churn:
         self.controllers = Controllers(folder, self.api_server.kubeconfig, controllers, random.Random(f"kills {seed}"), pause)
 
     def close(self):
-        try:
-            self.controllers.check()
-            self.room.fakes.check()
-        finally:
-            self.api_server.check()
+        with contextlib.ExitStack() as ends:  # whatever one of them says, all are ended
+            ends.callback(self.api_server.check)
+            ends.callback(self.room.fakes.check)
+            ends.callback(self.controllers.check)
 
     # ---- adapters ----
 
