@@ -54,8 +54,10 @@ struct artifact_wanted {
     const char *url;
     const char *revision; /* branch, tag, commit or object version; "" = what the URL says, else the newest */
     const char *digest;   /* SHA-256 of the weights file, 64 hexadecimal digits; "" = any */
-    const char *version;  /* what an earlier fetch found; ERROR_CONFLICT when the source has another one now; "" = any */
-    int max_rank;         /* the engine's limit; 0 = none known */
+    /* What an earlier fetch found (artifact_found.version), "" = any. A source that keeps its past (the hub) gives just that one;
+     * of another, ERROR_CONFLICT when it has something else now, unless the cache has it still. */
+    const char *version;
+    int max_rank;                           /* the engine's limit; 0 = none known */
     const struct artifact_secrets *secrets; /* NULL = none: the environment's credentials */
 };
 
