@@ -5,8 +5,13 @@
  */
 #include "io/transfer.h"
 
+#include "io/url.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
 #include <curl/curl.h>
 #include <event2/event.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <string.h>
 #include <strings.h>
@@ -24,7 +29,7 @@
 #define IDLE_SECONDS_MAX_CLEAR 4
 #define CA_CACHE_SECONDS 60
 
-enum transfer_failure { FAILURE_NONE, FAILURE_LIMIT, FAILURE_REFUSED, FAILURE_NOT_SENT };
+enum transfer_failure { FAILURE_NONE, FAILURE_LIMIT, FAILURE_FIELDS, FAILURE_REFUSED, FAILURE_NOT_SENT, FAILURE_STALLED };
 
 struct transfer {
     TAILQ_ENTRY(transfer) link;
@@ -37,9 +42,20 @@ struct transfer {
     size_t body_bytes_max;
     bool (*may_send)(void *arg);
     void *may_send_arg;
+    bool (*may_connect)(void *arg, const struct sockaddr *address);
+    void *may_connect_arg;
+    char denied_address[INET6_ADDRSTRLEN]; /* the last that may_connect refused */
+    bool wants_fields;
+    size_t field_bytes; /* received */
+    struct buffer fields;
+    struct timer stall;
+    int64_t stall_ms;
+    int64_t last_byte_ms;
+    int (*on_head)(void *arg, const struct transfer_response *head);
     int (*on_data)(void *arg, const char *bytes, size_t len);
     void (*on_done)(void *arg, const struct transfer_response *response, const struct error *err);
     void *arg;
+    bool has_head;   /* on_head was called */
     bool has_joined; /* libcurl's multi handle */
     bool is_cancelled;
     enum transfer_failure failure;
@@ -77,18 +93,6 @@ static char *no_proxy_list(void) {
     return xasprintf("localhost,127.0.0.0/8,::1%s%s", env != NULL && *env != '\0' ? "," : "", env != NULL ? env : "");
 }
 
-/* The URL without what may be secret: user info, query and fragment. */
-static char *url_for_people(const char *url) {
-    const char *scheme_end = strstr(url, "://");
-    const char *authority = scheme_end != NULL ? scheme_end + 3 : url;
-    size_t authority_len = strcspn(authority, "/?#");
-    const char *host = authority;
-    for (size_t i = 0; i < authority_len; i++) {
-        host = authority[i] == '@' ? authority + i + 1 : host;
-    }
-    return xasprintf("%.*s%.*s", (int)(authority - url), url, (int)strcspn(host, "?#"), host);
-}
-
 static CURL *take_handle(struct transfers *pool) {
     CURL *easy = pool->spare_count > 0 ? pool->spare[--pool->spare_count] : curl_easy_init();
     if (easy == NULL) {
@@ -107,10 +111,14 @@ static void give_handle(struct transfers *pool, CURL *easy) {
 }
 
 static void transfer_free(struct transfer *transfer) {
+    if (transfer->stall_ms > 0) {
+        timer_release(&transfer->stall);
+    }
     give_handle(transfer->pool, transfer->easy);
     curl_slist_free_all(transfer->headers);
     curl_slist_free_all(transfer->connect_to);
     buffer_release(&transfer->body);
+    buffer_release(&transfer->fields);
     free(transfer->label);
     free(transfer);
 }
@@ -124,6 +132,19 @@ static void describe_failure(const struct transfer *transfer, CURLcode result, s
     enum error_code code = ERROR_UNAVAILABLE;
     if (transfer->failure == FAILURE_LIMIT) {
         error_set(err, ERROR_LIMIT, "%s: the response is larger than %zu bytes", transfer->label, transfer->body_bytes_max);
+        return;
+    }
+    if (transfer->failure == FAILURE_FIELDS) {
+        error_set(err, ERROR_LIMIT, "%s: the head of the response is larger than %u bytes", transfer->label,
+                  TRANSFER_FIELDS_BYTES_MAX);
+        return;
+    }
+    if (transfer->failure == FAILURE_STALLED) {
+        error_set(err, ERROR_TIMEOUT, "%s: no byte came for %lld ms", transfer->label, (long long)transfer->stall_ms);
+        return;
+    }
+    if (transfer->denied_address[0] != '\0' && status == 0 && result == CURLE_COULDNT_CONNECT) {
+        error_set(err, ERROR_DENIED, "%s: the address %s is not allowed", transfer->label, transfer->denied_address);
         return;
     }
     if (transfer->failure == FAILURE_REFUSED) {
@@ -142,6 +163,49 @@ static void describe_failure(const struct transfer *transfer, CURLcode result, s
     error_set(err, code, "%s: %s", transfer->label, reason);
 }
 
+char *transfer_field(const char *fields, const char *name) {
+    size_t len = strlen(name);
+    for (const char *line = fields; *line != '\0'; line += strcspn(line, "\n") + 1) {
+        if (strncasecmp(line, name, len) == 0 && line[len] == ':') {
+            const char *value = line + len + 1 + strspn(line + len + 1, " ");
+            return xstrndup(value, strcspn(value, "\n"));
+        }
+    }
+    return NULL;
+}
+
+static const char *collect_fields(struct transfer *transfer) {
+    struct curl_header *at = NULL;
+    buffer_clear(&transfer->fields);
+    while (transfer->wants_fields && (at = curl_easy_nextheader(transfer->easy, CURLH_HEADER, -1, at)) != NULL) {
+        for (const char *byte = at->name; *byte != '\0'; byte++) {
+            buffer_append_char(&transfer->fields, (char)tolower((unsigned char)*byte));
+        }
+        buffer_printf(&transfer->fields, ": %s\n", at->value);
+    }
+    return buffer_text(&transfer->fields);
+}
+
+static void describe_head(struct transfer *transfer, struct transfer_response *ret) {
+    long status = 0;
+    curl_off_t retry_after_seconds = 0;
+    char *content_type = NULL;
+    char *redirect = NULL;
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_TYPE, &content_type);
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_RETRY_AFTER, &retry_after_seconds);
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_REDIRECT_URL, &redirect);
+    *ret = (struct transfer_response){
+        .status = (int)status,
+        .content_type = content_type != NULL ? content_type : "",
+        .body = buffer_text(&transfer->body),
+        .body_len = transfer->body.len,
+        .retry_after_ms = (int64_t)retry_after_seconds * 1000,
+        .fields = collect_fields(transfer),
+        .redirect = redirect,
+    };
+}
+
 static void finish(struct transfer *transfer, CURLcode result) {
     void (*on_done)(void *, const struct transfer_response *, const struct error *) = transfer->on_done;
     if (result != CURLE_OK || transfer->failure != FAILURE_NONE) {
@@ -152,19 +216,8 @@ static void finish(struct transfer *transfer, CURLcode result) {
         on_done(arg, NULL, &err);
         return;
     }
-    long status = 0;
-    curl_off_t retry_after_seconds = 0;
-    char *content_type = NULL;
-    (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
-    (void)curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_TYPE, &content_type);
-    (void)curl_easy_getinfo(transfer->easy, CURLINFO_RETRY_AFTER, &retry_after_seconds);
-    struct transfer_response response = {
-        .status = (int)status,
-        .content_type = content_type != NULL ? content_type : "",
-        .body = buffer_text(&transfer->body),
-        .body_len = transfer->body.len,
-        .retry_after_ms = (int64_t)retry_after_seconds * 1000,
-    };
+    struct transfer_response response;
+    describe_head(transfer, &response);
     on_done(transfer->arg, &response, NULL);
     transfer_free(transfer);
 }
@@ -277,16 +330,67 @@ static int on_about_to_send(void *arg, char *peer_address, char *own_address, in
     return CURL_PREREQFUNC_ABORT;
 }
 
+static curl_socket_t on_socket_to_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address) {
+    struct transfer *transfer = arg;
+    (void)purpose;
+    if (!transfer->may_connect(transfer->may_connect_arg, &address->addr)) {
+        const void *bytes = address->family == AF_INET6 ? (const void *)&((struct sockaddr_in6 *)&address->addr)->sin6_addr
+                                                        : (const void *)&((struct sockaddr_in *)&address->addr)->sin_addr;
+        (void)inet_ntop(address->family, bytes, transfer->denied_address, sizeof(transfer->denied_address));
+        return CURL_SOCKET_BAD;
+    }
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+static size_t on_field(char *bytes, size_t size, size_t count, void *arg) {
+    (void)bytes;
+    struct transfer *transfer = arg;
+    size_t len = size * count;
+    transfer->last_byte_ms = loop_now_ms(transfer->pool->loop);
+    if (len > TRANSFER_FIELDS_BYTES_MAX - transfer->field_bytes) {
+        transfer->failure = FAILURE_FIELDS;
+        return 0;
+    }
+    transfer->field_bytes += len;
+    return len;
+}
+
+/* Not while libcurl runs: the loop called. */
+static void on_stall_due(void *arg) {
+    struct transfer *transfer = arg;
+    int64_t silent_ms = loop_now_ms(transfer->pool->loop) - transfer->last_byte_ms;
+    if (silent_ms < transfer->stall_ms) {
+        timer_set(&transfer->stall, transfer->stall_ms - silent_ms);
+        return;
+    }
+    transfer->failure = FAILURE_STALLED;
+    leave(transfer);
+    finish(transfer, CURLE_OPERATION_TIMEDOUT);
+}
+
+static bool hand_on(struct transfer *transfer, const char *bytes, size_t len) {
+    if (!transfer->has_head && transfer->on_head != NULL) {
+        struct transfer_response head;
+        describe_head(transfer, &head);
+        transfer->has_head = true;
+        if (transfer->on_head(transfer->arg, &head) < 0) {
+            return false;
+        }
+    }
+    return transfer->is_cancelled || transfer->on_data(transfer->arg, bytes, len) == 0;
+}
+
 static size_t on_bytes(char *bytes, size_t size, size_t count, void *arg) {
     struct transfer *transfer = arg;
     size_t len = size * count;
     long status = 0;
+    transfer->last_byte_ms = loop_now_ms(transfer->pool->loop);
     if (transfer->is_cancelled) {
         return 0;
     }
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
     if (transfer->on_data != NULL && status >= 200 && status < 300) {
-        if (transfer->on_data(transfer->arg, bytes, len) < 0) {
+        if (!hand_on(transfer, bytes, len)) {
             transfer->failure = FAILURE_REFUSED;
             return 0;
         }
@@ -359,7 +463,9 @@ static CURLcode set_authority(CURL *easy, const struct transfer_request *request
         SET(CURLOPT_SSL_VERIFYPEER, 0L);
         SET(CURLOPT_SSL_VERIFYHOST, 0L);
     } else if (request->ca_pem != NULL || request->ca_file != NULL) {
-        SET(CURLOPT_CAPATH, NULL); /* else the system's authorities would be trusted too */
+        if (!request->is_system_trusted_too) {
+            SET(CURLOPT_CAPATH, NULL); /* else the system's authorities would be trusted too */
+        }
         SET(CURLOPT_CAINFO, request->ca_pem == NULL ? request->ca_file : NULL);
     }
     SET(CURLOPT_CA_CACHE_TIMEOUT, (long)CA_CACHE_SECONDS); /* a rotated file is seen soon */
@@ -429,6 +535,15 @@ static CURLcode set_up(struct transfer *transfer, const struct transfer_request 
         SET(CURLOPT_PREREQFUNCTION, on_about_to_send);
         SET(CURLOPT_PREREQDATA, transfer);
     }
+    if (request->may_connect != NULL) {
+        SET(CURLOPT_OPENSOCKETFUNCTION, on_socket_to_open);
+        SET(CURLOPT_OPENSOCKETDATA, transfer);
+    }
+    SET(CURLOPT_HEADERFUNCTION, on_field);
+    SET(CURLOPT_HEADERDATA, transfer);
+    if (request->receive_bytes != 0) {
+        SET(CURLOPT_BUFFERSIZE, (long)request->receive_bytes);
+    }
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_FOLLOWLOCATION, 0L); /* credentials go nowhere but where they were meant to */
@@ -459,6 +574,10 @@ static void join(struct transfers *pool, struct transfer *transfer) {
     TAILQ_REMOVE(&pool->waiting, transfer, link);
     TAILQ_INSERT_TAIL(&pool->running, transfer, link);
     transfer->has_joined = true;
+    if (transfer->stall_ms > 0) {
+        transfer->last_byte_ms = loop_now_ms(pool->loop);
+        timer_set(&transfer->stall, transfer->stall_ms);
+    }
 }
 
 static void on_turn(void *arg) {
@@ -484,6 +603,14 @@ struct transfer *transfer_start(struct transfers *transfers, const struct transf
     transfer->body_bytes_max = request->body_bytes_max != 0 ? request->body_bytes_max : BODY_BYTES_MAX_DEFAULT;
     transfer->may_send = request->may_send;
     transfer->may_send_arg = request->may_send_arg;
+    transfer->may_connect = request->may_connect;
+    transfer->may_connect_arg = request->may_connect_arg;
+    transfer->wants_fields = request->wants_fields;
+    transfer->stall_ms = request->stall_ms;
+    if (request->stall_ms > 0) {
+        timer_init(&transfer->stall, transfers->loop, on_stall_due, transfer);
+    }
+    transfer->on_head = request->on_head;
     transfer->on_data = request->on_data;
     transfer->on_done = request->on_done;
     transfer->arg = request->arg;

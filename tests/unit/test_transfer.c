@@ -48,6 +48,16 @@ static void handle(void *arg, struct http_request *request) {
         http_reply(request, 429, NULL, NULL, 0);
     } else if (strcmp(head->path, "/missing") == 0) {
         http_reply(request, 404, "text/plain", "no such thing", 13);
+    } else if (strcmp(head->path, "/fields") == 0) {
+        http_reply_field(request, "X-One", "first");
+        http_reply_field(request, "x-one", "second");
+        http_reply(request, 200, "text/plain", "hello", 5);
+    } else if (strcmp(head->path, "/long-fields") == 0) {
+        cleanup_free char *value = xcalloc(1, 40001);
+        memset(value, 'x', 40000);
+        http_reply_field(request, "X-One", value);
+        http_reply_field(request, "X-Two", value);
+        http_reply(request, 200, "text/plain", "hello", 5);
     } else if (strcmp(head->path, "/cut") == 0) {
         http_stream_begin(request, 200, "text/plain");
         (void)http_stream_write(request, "part", 4);
@@ -88,6 +98,9 @@ struct outcome {
     bool cancels_itself;
     struct outcome *other; /* started or cancelled in on_done or on_data */
     bool starts_other;
+    int heads;
+    char *fields;   /* of the answer */
+    char *redirect; /* of the answer */
 };
 
 static void on_done(void *arg, const struct transfer_response *response, const struct error *err);
@@ -130,6 +143,8 @@ static void on_done(void *arg, const struct transfer_response *response, const s
         assert_int_equal(response->body[response->body_len], '\0');
         buffer_append(&outcome->body, response->body, response->body_len);
         (void)snprintf(outcome->content_type, sizeof(outcome->content_type), "%s", response->content_type);
+        outcome->fields = xstrdup(response->fields);
+        outcome->redirect = response->redirect != NULL ? xstrdup(response->redirect) : NULL;
     }
     if (outcome->other != NULL && outcome->starts_other) {
         start(outcome->world, outcome->other, "/next", (struct transfer_request){0});
@@ -142,6 +157,8 @@ static void on_done(void *arg, const struct transfer_response *response, const s
 static void outcome_release(struct outcome *outcome) {
     buffer_release(&outcome->body);
     buffer_release(&outcome->streamed);
+    free(outcome->fields);
+    free(outcome->redirect);
     *outcome = (struct outcome){0};
 }
 
@@ -338,6 +355,89 @@ static void test_the_right_to_send_is_asked_last(void **state) {
     world_close(&world);
 }
 
+static int on_head(void *arg, const struct transfer_response *head) {
+    struct outcome *outcome = arg;
+    cleanup_free char *length = transfer_field(head->fields, "Content-Length");
+    assert_int_equal(outcome->pieces, 0);
+    assert_int_equal(head->status, 200);
+    assert_string_equal(length, "5");
+    outcome->heads++;
+    return 0;
+}
+
+static void test_the_head_of_a_response(void **state) {
+    (void)state;
+    struct world world;
+    struct outcome outcome = {0};
+    world_open(&world);
+    start(&world, &outcome, "/fields", (struct transfer_request){.wants_fields = true, .on_head = on_head, .on_data = on_data});
+    RUN_UNTIL(world.loop, outcome.done == 1);
+    assert_int_equal(outcome.heads, 1);
+    assert_string_equal(buffer_text(&outcome.streamed), "hello");
+    cleanup_free char *first = transfer_field(outcome.fields, "X-ONE");
+    assert_string_equal(first, "first");
+    assert_null(transfer_field(outcome.fields, "x-on"));
+    outcome_release(&outcome);
+    start(&world, &outcome, "/fields", (struct transfer_request){0});
+    RUN_UNTIL(world.loop, outcome.done == 1);
+    assert_string_equal(outcome.fields, "");
+    outcome_release(&outcome);
+    start(&world, &outcome, "/redirect?a=b", (struct transfer_request){0});
+    RUN_UNTIL(world.loop, outcome.done == 1);
+    assert_non_null(strstr(outcome.redirect, "/elsewhere"));
+    outcome_release(&outcome);
+    start(&world, &outcome, "/long-fields", (struct transfer_request){0});
+    RUN_UNTIL(world.loop, outcome.done == 1);
+    assert_int_equal(outcome.err.code, ERROR_LIMIT);
+    outcome_release(&outcome);
+    world_close(&world);
+}
+
+static void test_silence_ends_it(void **state) {
+    (void)state;
+    struct world world;
+    struct outcome outcome = {0};
+    world_open(&world);
+    start(&world, &outcome, "/stream", (struct transfer_request){.stall_ms = 60, .on_data = on_data});
+    RUN_UNTIL(world.loop, world.held != NULL);
+    (void)http_stream_write(world.held, "one", 3);
+    RUN_UNTIL(world.loop, outcome.done == 1 && world.gone == 1);
+    assert_int_equal(outcome.err.code, ERROR_TIMEOUT);
+    assert_non_null(strstr(outcome.err.message, "no byte came for 60 ms"));
+    assert_string_equal(buffer_text(&outcome.streamed), "one");
+    outcome_release(&outcome);
+    start(&world, &outcome, "/a", (struct transfer_request){.stall_ms = 60});
+    RUN_UNTIL(world.loop, outcome.done == 1);
+    assert_int_equal(outcome.status, 200);
+    outcome_release(&outcome);
+    world_close(&world);
+}
+
+static bool judge(void *arg, const struct sockaddr *address) {
+    assert_int_equal(address->sa_family, AF_INET);
+    return *(bool *)arg;
+}
+
+static void test_addresses_are_judged(void **state) {
+    (void)state;
+    struct world world;
+    struct outcome outcome = {0};
+    bool is_fine = false;
+    world_open(&world);
+    start(&world, &outcome, "/a", (struct transfer_request){.may_connect = judge, .may_connect_arg = &is_fine});
+    RUN_UNTIL(world.loop, outcome.done == 1);
+    assert_int_equal(outcome.err.code, ERROR_DENIED);
+    assert_non_null(strstr(outcome.err.message, "/a: the address 127.0.0.1 is not allowed"));
+    assert_int_equal(world.requests, 0);
+    outcome_release(&outcome);
+    is_fine = true;
+    start(&world, &outcome, "/a", (struct transfer_request){.may_connect = judge, .may_connect_arg = &is_fine});
+    RUN_UNTIL(world.loop, outcome.done == 1);
+    assert_int_equal(outcome.status, 200);
+    outcome_release(&outcome);
+    world_close(&world);
+}
+
 static void test_cancel(void **state) {
     (void)state;
     struct world world;
@@ -441,6 +541,9 @@ int main(void) {
         cmocka_unit_test(test_when_to_come_back),
         cmocka_unit_test(test_proxy),
         cmocka_unit_test(test_the_right_to_send_is_asked_last),
+        cmocka_unit_test(test_the_head_of_a_response),
+        cmocka_unit_test(test_silence_ends_it),
+        cmocka_unit_test(test_addresses_are_judged),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_callbacks_that_act_on_others),
         cmocka_unit_test(test_free_cancels),
