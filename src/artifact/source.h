@@ -29,8 +29,8 @@ void artifact_listing_release(struct artifact_listing *listing);
 /* Which files of a source are needed: adapter_config.json, the weights, and what a tokenizer adds; nothing else is fetched. `name`
  * is relative to the artifact's folder. */
 bool source_is_needed(const char *name, bool is_pickle_allowed);
-/* A new row, zeroed but for its name. ERROR_INVALID for a name that is absolute, has an empty, "." or ".." part, a backslash, a
- * control character, or more than one part of 255 bytes; ERROR_LIMIT past ARTIFACT_FILES_MAX. Borrowed from the listing. */
+/* A new row, zeroed but for its name. ERROR_INVALID for a name that is empty, "." or "..", has a slash, a backslash, a control
+ * character or more than 255 bytes, or is there already; ERROR_LIMIT past ARTIFACT_FILES_MAX. Borrowed from the listing. */
 struct artifact_file *source_add_file(struct artifact_listing *listing, const char *name, struct error *err);
 
 struct source_args {
