@@ -14,6 +14,7 @@ struct artifact_file {
     char sha256[HASH_HEX_BYTES]; /* "" = the source does not say */
     char git_sha1[41];           /* of "blob <len>\0<bytes>", as the hub and git have it; "" = none */
     char md5[33];                /* "" = none */
+    char crc32c[9];              /* 8 hexadecimal digits; "" = none. See artifact/crc32c.h */
     char *etag;                  /* sent as If-Match (or the source's own way) with every later part; NULL = none */
     char *key;                   /* the source's: an object's key or a URL */
     char *local;                 /* this file lies on this machine already, as the local hub cache keeps it; NULL = no */
