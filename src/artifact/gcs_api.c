@@ -184,9 +184,12 @@ static char *words_of(const char *text, size_t len) {
     const char *message = json_string_at(answer, "error.message", NULL);
     char *words = message != NULL ? xstrndup(message, strnlen(message, WORDS_BYTES_MAX))
                                   : xstrndup(text, answer == NULL && text[0] != '<' ? strnlen(text, WORDS_BYTES_MAX) : 0);
-    for (char *at = words; *at != '\0'; at++) {
-        *at = *at < 0x20 || *at >= 0x7f ? ' ' : *at;
+    size_t used = 0;
+    for (size_t i = 0; words[i] != '\0'; i++) {
+        words[i] = words[i] < 0x20 || words[i] >= 0x7f ? ' ' : words[i];
+        used = words[i] != ' ' ? i + 1 : used;
     }
+    words[used] = '\0';
     return words;
 }
 

@@ -158,7 +158,7 @@ static void test_refusals(void **state) {
          ERROR_DENIED, "gs://m/a/: HTTP 403 as me: me does not have storage.objects.list access"},
         {401, "{\"error\":{\"code\":401,\"message\":\"Anonymous caller\"}}", NULL, ERROR_UNAUTHORIZED,
          "gs://m/a/: HTTP 401 without credentials: Anonymous caller"},
-        {404, "No such object: m/a", "me", ERROR_NOT_FOUND, "gs://m/a/: HTTP 404: No such object: m/a"},
+        {404, "No such object: m/a\n", "me", ERROR_NOT_FOUND, "gs://m/a/: HTTP 404: No such object: m/a"},
         {503, "<html>busy</html>", "me", ERROR_UNAVAILABLE, "gs://m/a/: HTTP 503"},
         {429, "", NULL, ERROR_UNAVAILABLE, "gs://m/a/: HTTP 429"},
         {400, "two\nlines", NULL, ERROR_INVALID, "gs://m/a/: HTTP 400: two lines"},
