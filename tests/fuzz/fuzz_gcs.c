@@ -8,7 +8,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_page(const char *text, size_t len) {
-    const struct gcs_place place = {.bucket = "models", .prefix = "a/"};
+    const struct gcs_place place = {.bucket = (char *)"models", .prefix = (char *)"a/"};
     struct artifact_listing listing = {0};
     struct error err = {0};
     char *next = NULL;

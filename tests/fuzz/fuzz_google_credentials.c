@@ -26,7 +26,7 @@ static void check_file(const char *text, size_t len) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    const struct google_credentials credentials = {.client_secret = "secret"};
+    const struct google_credentials credentials = {.client_secret = (char *)"secret"};
     char *token = NULL;
     int64_t lifetime_s = 0;
     check_file((const char *)data, size);

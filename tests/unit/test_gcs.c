@@ -67,7 +67,7 @@ static void test_places(void **state) {
 
 static void test_urls(void **state) {
     (void)state;
-    struct gcs_place place = {.bucket = "models", .prefix = "a&b/s q/"};
+    struct gcs_place place = {.bucket = (char *)"models", .prefix = (char *)"a&b/s q/"};
     cleanup_free char *service = gcs_endpoint(NULL);
     cleanup_free char *host = gcs_endpoint("127.0.0.1:4443");
     cleanup_free char *url = gcs_endpoint("https://127.0.0.1:4443/");
@@ -89,7 +89,7 @@ static void test_urls(void **state) {
 
 /* "name bytes etag md5 crc32c key" of each file, then the next page's token; or "error: ..." */
 static char *page_of(const char *text) {
-    struct gcs_place place = {.bucket = "models", .prefix = "a/"};
+    struct gcs_place place = {.bucket = (char *)"models", .prefix = (char *)"a/"};
     struct artifact_listing listing = {0};
     struct error err = {0};
     struct buffer out = BUFFER_INIT;
