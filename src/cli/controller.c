@@ -7,17 +7,6 @@
 
 #include <string.h>
 
-static int parse_proof(const char *name, enum proof_mode *ret_mode) {
-    static const char *const names[] = {[PROOF_EFFECT] = "effect", [PROOF_GENERATE] = "generate", [PROOF_LIST] = "list"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (strcmp(name, names[i]) == 0) {
-            *ret_mode = (enum proof_mode)i;
-            return 0;
-        }
-    }
-    return -1;
-}
-
 static int fail_usage(const char *option, const char *value, const char *expected) {
     struct error err;
     error_set(&err, ERROR_INVALID, "--%s: expected %s, found \"%s\"", option, expected, value);
@@ -180,7 +169,7 @@ int cli_controller(int argc, char **argv) {
         .lease_duration_ms = lease_duration_ms,
         .renew_deadline_ms = renew_deadline_ms,
         .retry_period_ms = retry_period_ms};
-    if (parse_proof(proof, &options.proof) < 0) {
+    if (proof_mode_parse(proof, &options.proof) < 0) {
         return fail_usage("proof", proof, "effect, generate or list");
     }
     if (!options.has_routes && strcmp(routes, "off") != 0) {

@@ -10,6 +10,30 @@
 #define COLLECT_FIRST_MS 300 /* from the first pod that can serve to its publication, while others are about to */
 #define COLLECT_MORE_MS 4000 /* between two writes that only add */
 #define UNSEEN_MS 1000       /* a write whose answer was lost is seen by then */
+#define DRAIN_MS 1000        /* at least */
+
+int proof_mode_parse(const char *name, enum proof_mode *ret_mode) {
+    static const char *const names[] = {[PROOF_EFFECT] = "effect", [PROOF_GENERATE] = "generate", [PROOF_LIST] = "list"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(name, names[i]) == 0) {
+            *ret_mode = (enum proof_mode)i;
+            return 0;
+        }
+    }
+    return -1;
+}
+
+enum placement_policy plan_policy(const struct model_adapter *adapter, enum placement_policy fallback) {
+    enum placement_policy policy = fallback;
+    if (placement_policy_parse(adapter->placement_policy, &policy) < 0) {
+        (void)placement_policy_parse(adapter->scheduler_name, &policy);
+    }
+    return policy;
+}
+
+int64_t plan_drain_ms(const struct model_adapter *adapter) {
+    return adapter->drain_ms > DRAIN_MS ? adapter->drain_ms : DRAIN_MS;
+}
 
 void plan_look_again(struct plan *plan, int64_t at_ms) {
     if (at_ms < plan->look_again_ms) {

@@ -12,9 +12,13 @@
 #include "controller/hold.h"
 
 #define PLAN_NEVER INT64_MAX
-#define PLAN_SLICES_MAX 64 /* of 100 endpoints each */
+#define PLAN_SLICES_MAX 64    /* of 100 endpoints each */
+#define PLAN_GIVE_UP_MS 30000 /* beyond the drain: after that a deletion leaves behind pods that do not answer */
 
 enum proof_mode { PROOF_EFFECT, PROOF_GENERATE, PROOF_LIST };
+
+/* "effect", "generate" or "list"; -1 for anything else. */
+int proof_mode_parse(const char *name, enum proof_mode *ret_mode);
 
 enum plan_write { WRITE_FINALIZER = 1, WRITE_SERVICE = 2, WRITE_SLICE = 4, WRITE_STATUS = 8 };
 
@@ -126,6 +130,11 @@ void plan_adapter(const struct plan_input *input, struct plan *ret_plan);
 /* Words the writes that are due: `objects` holds what the API has of them (a status that is not due may be NULL). */
 void plan_words(const struct plan_input *input, const struct plan_objects *objects, struct plan *plan);
 void plan_release(struct plan *plan);
+
+/* For those who make the input. */
+/* What the object asks for, else `fallback`, which the controller was started with. */
+enum placement_policy plan_policy(const struct model_adapter *adapter, enum placement_policy fallback);
+int64_t plan_drain_ms(const struct model_adapter *adapter);
 
 /* For the parts of the planner. */
 bool plan_is_current(const struct plan_input *input, const struct plan_pod *pod); /* it holds the current revision, proved */

@@ -8,9 +8,6 @@
 
 #include <string.h>
 
-#define DRAIN_MS 1000
-#define GIVE_UP_MS 30000
-
 /* Of pods to which the adapter is nothing. */
 static const struct hold blank = {.load_ms = -1};
 
@@ -187,15 +184,6 @@ static void see(const struct controller *controller, const struct adapter *adapt
                                .observed_generation = json_int_at(status, "observedGeneration", 0)};
 }
 
-/* What the object asks for, else what the controller was started with. */
-static enum placement_policy policy_of(const struct controller *controller, const struct adapter *adapter) {
-    enum placement_policy policy = controller->options->policy;
-    if (placement_policy_parse(adapter->spec.placement_policy, &policy) < 0) {
-        (void)placement_policy_parse(adapter->spec.scheduler_name, &policy);
-    }
-    return policy;
-}
-
 void world_view_take(struct controller *controller, struct adapter *adapter, struct world_view *ret_view) {
     const struct model_adapter *spec = &adapter->spec;
     if (adapter->has_stale_slices) {
@@ -208,7 +196,7 @@ void world_view_take(struct controller *controller, struct adapter *adapter, str
                   .matching = adapter->selection != NULL ? (int)adapter->selection->pod_count : 0,
                   .ready = adapter->selection != NULL ? (int)adapter->selection->ready_count : 0,
                   .proof = controller->options->proof,
-                  .policy = policy_of(controller, adapter),
+                  .policy = plan_policy(spec, controller->options->policy),
                   .writes_running = adapter->writes_running,
                   .write_failure = adapter->write_failure,
                   .write_after_ms = adapter->write_after_ms,
@@ -217,12 +205,11 @@ void world_view_take(struct controller *controller, struct adapter *adapter, str
                   .status_written_ms = adapter->status_written_ms,
                   .slice_written_ms = adapter->slice_written_ms,
                   .deleting_since_ms = adapter->deleting_since_ms,
-                  .drain_ms = spec->drain_ms > DRAIN_MS ? spec->drain_ms : DRAIN_MS,
-                  .give_up_ms = GIVE_UP_MS,
+                  .drain_ms = plan_drain_ms(spec),
+                  .give_up_ms = plan_drain_ms(spec) + PLAN_GIVE_UP_MS,
                   .now_ms = clock_now_ms(),
                   .wall_ms = clock_wall_ms()},
     };
-    ret_view->input.give_up_ms += ret_view->input.drain_ms;
     memcpy(ret_view->input.revision, adapter->revision, REVISION_BYTES);
     see(controller, adapter, &ret_view->input.seen);
     ret_view->input.is_untold &= ret_view->input.seen.observed_generation != spec->generation;
