@@ -3,14 +3,11 @@
 #include "cli/command.h"
 
 #include "cli/adapter_matrix.h"
-#include "cluster/up/instance.h"
-#include "io/http.h"
-#include "kube/client.h"
+#include "cli/api_list.h"
 
 #include <signal.h>
 #include <string.h>
 
-#define PAGE_OBJECTS 500
 #define CALLS_MAX 2
 
 struct settings {
@@ -21,67 +18,26 @@ struct settings {
     bool all_namespaces;
 };
 
-/* A list of one resource, page by page. */
-struct listing {
-    struct fetch *fetch;
-    const struct kube_resource *resource;
-    json_t *items;
-    struct error err;
-    bool has_failed;
-};
-
 struct fetch {
     struct loop *loop;
     struct kube_client *client;
-    const char *namespace; /* NULL = all */
-    struct listing adapters;
-    struct listing pods;
+    struct api_list adapters, pods;
     int open;
     bool was_interrupted;
 };
 
-static void list_page(struct listing *listing, const char *continue_token);
-
-static void on_page(void *arg, json_t *object, const struct error *err) {
-    struct listing *listing = arg;
-    if (err != NULL) {
-        listing->err = *err;
-        listing->has_failed = true;
-    } else {
-        const char *more = json_string_at(object, "metadata.continue", "");
-        json_array_extend(listing->items, json_object_get(object, "items"));
-        if (*more != '\0') {
-            list_page(listing, more);
-            return;
-        }
-    }
-    if (--listing->fetch->open == 0) {
-        loop_stop(listing->fetch->loop);
+static void on_end(void *arg) {
+    struct fetch *fetch = arg;
+    if (--fetch->open == 0) {
+        loop_stop(fetch->loop);
     }
 }
 
-static void list_page(struct listing *listing, const char *continue_token) {
-    cleanup_buffer struct buffer query = BUFFER_INIT;
-    buffer_printf(&query, "limit=%d", PAGE_OBJECTS);
-    if (continue_token != NULL) {
-        buffer_append_text(&query, "&continue=");
-        http_append_percent_encoded(&query, continue_token);
-    }
-    struct kube_request request = {
-        .verb = KUBE_LIST,
-        .resource = listing->resource,
-        .namespace = listing->fetch->namespace,
-        .query = query.data,
-        .on_done = on_page,
-        .arg = listing,
-    };
-    (void)kube_start(listing->fetch->client, &request);
-}
-
-static void start_list(struct fetch *fetch, struct listing *listing, const struct kube_resource *resource) {
-    *listing = (struct listing){.fetch = fetch, .resource = resource, .items = json_array()};
+static void start_list(struct fetch *fetch, struct api_list *list, const struct kube_resource *resource, const char *namespace) {
+    *list =
+        (struct api_list){.client = fetch->client, .resource = resource, .namespace = namespace, .on_end = on_end, .arg = fetch};
     fetch->open++;
-    list_page(listing, NULL);
+    api_list_start(list);
 }
 
 /* Credentials may lie in temporary files, so Ctrl-C ends in the ordinary way. */
@@ -94,12 +50,12 @@ static void on_interrupt(void *arg, int number) {
 
 static int fetch_matrix(const struct kube_config *config, const char *namespace, json_t **ret_matrix, struct error *err) {
     static const int signals[] = {SIGINT, SIGTERM, 0};
-    struct fetch fetch = {.loop = loop_new(), .namespace = namespace};
+    struct fetch fetch = {.loop = loop_new()};
     struct transfers *transfers = transfers_new(fetch.loop);
     fetch.client = kube_client_new(fetch.loop, transfers, config, "davit-get", CALLS_MAX);
     loop_on_signals(fetch.loop, signals, on_interrupt, &fetch);
-    start_list(&fetch, &fetch.adapters, &kube_model_adapters);
-    start_list(&fetch, &fetch.pods, &kube_pods);
+    start_list(&fetch, &fetch.adapters, &kube_model_adapters, namespace);
+    start_list(&fetch, &fetch.pods, &kube_pods, namespace);
     loop_run(fetch.loop);
     int result = 0;
     if (fetch.was_interrupted) {
@@ -119,33 +75,6 @@ static int fetch_matrix(const struct kube_config *config, const char *namespace,
     return result;
 }
 
-/* --kubeconfig, --dir, $KUBECONFIG, the instance that $DAVIT_DIR or the default names, else as any Kubernetes client does. */
-static int find_kubeconfig(const struct settings *settings, char **ret_path, struct error *err) {
-    const char *env = getenv("KUBECONFIG");
-    if (settings->kubeconfig != NULL) {
-        *ret_path = xstrdup(settings->kubeconfig);
-        return 0;
-    }
-    if (settings->dir == NULL && env != NULL && *env != '\0') {
-        *ret_path = NULL;
-        return 0;
-    }
-    cleanup_free char *directory = NULL;
-    if (instance_directory(settings->dir != NULL ? settings->dir : getenv("DAVIT_DIR"), &directory, err) < 0) {
-        return -1;
-    }
-    cleanup_free char *path = instance_kubeconfig(directory);
-    if (access(path, R_OK) == 0) {
-        *ret_path = take_pointer(path);
-        return 0;
-    }
-    if (settings->dir != NULL) {
-        return error_set(err, ERROR_NOT_FOUND, "davit never ran in %s", directory);
-    }
-    *ret_path = NULL;
-    return 0;
-}
-
 static void print_json(const json_t *matrix) {
     (void)json_dumpf(matrix, stdout, JSON_INDENT(2));
     (void)printf("\n");
@@ -163,26 +92,10 @@ static void print_table(const json_t *matrix, const char *namespace) {
     (void)fputs(buffer_text(&text), stdout);
 }
 
-/* What to do next. */
-static const char *advice(const struct settings *settings, enum error_code code) {
-    switch (code) {
-    case ERROR_UNAVAILABLE:
-        return "\n  `davit status` shows what runs here, `davit up --detach` starts it";
-    case ERROR_UNAUTHORIZED:
-    case ERROR_DENIED:
-        return "\n  the kubeconfig's credentials do not suffice; --kubeconfig names another one";
-    case ERROR_NOT_FOUND:
-        return settings->kubeconfig != NULL ? ""
-                                            : "\n  `davit up --detach` starts an API server here, --kubeconfig names another one";
-    default:
-        return "";
-    }
-}
-
 static int run(const struct settings *settings, struct error *err) {
     cleanup_free char *path = NULL;
     struct kube_config config = {0};
-    if (find_kubeconfig(settings, &path, err) < 0) {
+    if (api_find_kubeconfig(settings->kubeconfig, settings->dir, &path, err) < 0) {
         return -1;
     }
     if (kube_config_load(path, &config, err) < 0) {
@@ -270,7 +183,7 @@ int cli_get(int argc, char **argv) {
         return command_misused("get", &err);
     }
     if (run(&settings, &err) < 0) {
-        (void)fprintf(stderr, "davit get: %s%s\n", err.message, advice(&settings, err.code));
+        (void)fprintf(stderr, "davit get: %s%s\n", err.message, api_advice(settings.kubeconfig, err.code));
         return 1;
     }
     return 0;
