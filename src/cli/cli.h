@@ -19,6 +19,7 @@ int cli_status(int argc, char **argv);
 int cli_get(int argc, char **argv);
 int cli_chat(int argc, char **argv);
 int cli_check(int argc, char **argv);
+int cli_plan(int argc, char **argv); /* its exit status: 1 = something would be done, 2 = it failed */
 
 /* The roles. */
 int cli_engine(int argc, char **argv);

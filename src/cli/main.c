@@ -15,6 +15,7 @@ static const struct command {
     {"get", cli_get, "the adapters and where they are loaded"},
     {"chat", cli_chat, "ask models through the gateway"},
     {"check", cli_check, "what an adapter is, and which engines would refuse it"},
+    {"plan", cli_plan, "what applying a file would do, and to which pods, without doing it"},
     {"engine", cli_engine, "CPU inference server that speaks vLLM's dialect: one base model, many LoRA adapters"},
     {"runtime", cli_runtime, "sidecar of an engine pod: fetches adapters and hands them to the engine"},
     {"controller", cli_controller, "places, loads, proves and publishes ModelAdapters"},

@@ -1,0 +1,161 @@
+"""davit plan: what it says would be done is what the controller then does, and saying it changes nothing."""
+
+import json
+import subprocess
+
+import pytest
+import yaml
+from fake_world import BASE, FakeWorld
+from roles import program
+from world import SLOW, until
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    world = FakeWorld(tmp_path_factory.mktemp("plan"))
+    yield world
+    world.close()
+
+
+def adapter_of(name, **spec):
+    return {"apiVersion": "model.aibrix.ai/v1alpha1", "kind": "ModelAdapter", "metadata": {"name": name},
+            "spec": {"baseModel": BASE, "podSelector": {"matchLabels": {"model.aibrix.ai/name": BASE}}, "artifactURL": f"/adapters/{name}",
+                     **spec}}
+
+
+def plan(room, *documents, options=(), output="json"):
+    """(exit status, what it printed: the plans by name, or text)."""
+    text = yaml.safe_dump_all(documents)
+    done = subprocess.run([program(), "plan", "-f", "-", "-n", room.namespace, "--kubeconfig", room.api.kubeconfig,
+                           "--enable-runtime-sidecar", "-o", output, *options], input=text, capture_output=True, text=True,
+                          timeout=60 * SLOW)
+    if done.returncode > 1 or output != "json":
+        return done.returncode, done.stdout + done.stderr
+    return done.returncode, {plan["name"]: plan for plan in json.loads(done.stdout)["adapters"]}
+
+
+def steps(plan, *actions):
+    """Of these kinds: (action, pod), in order."""
+    return [(step["action"], step.get("pod")) for step in plan["steps"] if not actions or step["action"] in actions]
+
+
+CALLS = {"load": "load", "unload": "unload", "generate": "prove"}
+
+
+def calls(room, name, start):
+    """Pod -> what its engine was asked to do since then, in order; a proof is one whatever it takes."""
+    pods = {address: pod for pod, address in room.pods.items()}
+    found = {}
+    for event in sorted(room.fakes.events(name=name, start=start), key=lambda event: event["began"]):
+        action = CALLS.get(event["call"])
+        done = found.setdefault(pods[event["address"]], [])
+        if action and done[-1:] != [action]:
+            done.append(action)
+    return found
+
+
+def said(plan):
+    """The same of a plan."""
+    found = {}
+    for action, pod in steps(plan, *CALLS.values()):
+        found.setdefault(pod, []).append(action)
+    return found
+
+
+def log_length(room):
+    return len(room.fakes.events())
+
+
+def check_carried_out(room, plan, name, apply, is_done):
+    """Applies it; the controller asks of engines what the plan said, in its order on each pod, and no more."""
+    start = log_length(room)
+    apply()
+    until(is_done, f"{name}: {plan['result']}", 30)
+    room.settle()
+    assert calls(room, name, start) == said(plan)
+    status = room.api.get("modeladapters", name)["status"]
+    assert status["phase"] == plan["result"]["phase"]
+    assert sorted(status["instances"]) == sorted(plan["result"]["pods"])
+    assert status["readyReplicas"] == plan["result"]["ready"]
+    assert status["revision"] == plan["revision"]
+
+
+def test_a_plan_changes_nothing(world):
+    with world.room(2) as room:
+        revision, start = room.api.revision(), log_length(room)
+        before = room.polls()
+        status, plans = plan(room, adapter_of("a"))
+        assert status == 1
+        assert steps(plans["a"]) == [
+            ("create", None), ("add-finalizer", None), ("create-service", None), ("load", "pod-0"), ("load", "pod-1"), ("prove", "pod-0"),
+            ("prove", "pod-1"), ("create-slice", None), ("publish", "pod-0"), ("publish", "pod-1")]
+        assert plans["a"]["result"]["phase"] == "Running" and plans["a"]["result"]["ready"] == 2 and not plans["a"]["blocked"]
+        assert room.api.revision() == revision, "nothing was written"
+        assert log_length(room) == start, "nothing was loaded, unloaded or generated"
+        assert room.api.get("modeladapters", "a") is None
+        after = room.polls()
+        assert all(after[address] > before[address] for address in before), "each engine was asked what it holds"
+
+
+def test_a_new_adapter_is_loaded_as_planned_and_then_nothing_is_to_do(world):
+    with world.room(3) as room:
+        _, plans = plan(room, adapter_of("a"))
+        check_carried_out(room, plans["a"], "a", lambda: room.apply("a"),
+                          lambda: room.condition("a", "FullyLoaded").get("status") == "True")
+        status, plans = plan(room, adapter_of("a"))
+        assert status == 0 and steps(plans["a"]) == [], plans
+        status, text = plan(room, adapter_of("a"), output="table")
+        assert status == 0 and f"ModelAdapter {room.namespace}/a: nothing to do\n" in text, text
+        status, plans = plan(room, adapter_of("a"), options=["--offline"])
+        assert status == 0 and len(plans["a"]["notes"]) == 3, plans
+
+
+def test_a_new_revision_rolls_as_planned(world):
+    with world.room(2) as room:
+        room.apply("a")
+        room.wait("a", "FullyLoaded")
+        status, plans = plan(room, adapter_of("a", artifactURL="/adapters/a2"))
+        assert status == 1
+        assert {"action": "update", "detail": "spec.artifactURL"} in plans["a"]["steps"]
+        assert said(plans["a"]) == {pod: ["unload", "load", "prove"] for pod in room.pods}
+        order = steps(plans["a"], "withdraw", "drain", "unload", "load", "prove", "publish")
+        first, second = order[0][1], order[6][1]
+        assert [action for action, _ in order] == 2 * ["withdraw", "drain", "unload", "load", "prove", "publish"] and first != second
+        check_carried_out(room, plans["a"], "a", lambda: room.api.patch("modeladapters", "a", {"spec": {"artifactURL": "/adapters/a2"}}),
+                          lambda: room.condition("a", "FullyLoaded").get("observedGeneration") == 2 and
+                          room.condition("a", "FullyLoaded")["status"] == "True" and
+                          room.published("a") == set(room.pods.values()))
+
+
+def test_scaling_in_both_directions_goes_as_planned(world):
+    with world.room(3) as room:
+        status, plans = plan(room, adapter_of("a", replicas=1))
+        assert status == 1 and len(steps(plans["a"], "load")) == 1
+        assert any("example" in note for note in plans["a"]["notes"]), "the uid decides"
+        room.apply("a", replicas=1)
+        room.wait("a", "FullyLoaded")
+        for replicas, action in ((3, "load"), (1, "unload")):
+            status, plans = plan(room, adapter_of("a", replicas=replicas))
+            assert status == 1 and len(steps(plans["a"], action)) == 2
+            check_carried_out(room, plans["a"], "a", lambda replicas=replicas: room.api.patch("modeladapters", "a", {"spec": {"replicas": replicas}}),
+                              lambda replicas=replicas: sum("a" in room.fakes.adapters(address) for address in room.pods.values()) == replicas
+                              and len(room.published("a")) == replicas)
+
+
+def test_a_label_that_was_lost_and_a_foreign_adapter_are_named(world):
+    with world.room(2) as room:
+        status, text = plan(room, adapter_of("a", podSelector={"matchLabels": {"app": "none"}}))
+        assert status == 1 and text["a"]["blocked"][0]["reason"] == "NoMatchingPods"
+
+
+def test_errors_name_the_field_and_other_documents_are_skipped(world):
+    with world.room(1) as room:
+        status, text = plan(room, adapter_of("a", artifactURL="ftp://x/y"))
+        assert status == 2 and "spec.artifactURL" in text, text
+        status, text = plan(room, adapter_of("a", replicsa=2))
+        assert status == 2 and 'unknown field "spec.replicsa"' in text, text
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
+        status, text = plan(room, secret)
+        assert status == 2 and "Secret s (v1) is no ModelAdapter" in text, text
+        status, text = plan(room, secret, adapter_of("a"), output="table")
+        assert status == 1 and "skipped" in text and "load" in text, text
