@@ -7,7 +7,8 @@
 #   make test-property [PLANS=1000000] [SEED=n]
 #                   the planner in that many random worlds' plans; a failure names the SEED that repeats it
 #   make test-interop
-#                   against real peers, a Kubernetes API server among them (built once, ten minutes); by hand
+#                   against real peers, a Kubernetes API server among them (built once, ten minutes), and the integration tests
+#                   of the controller on it; DAVIT_TEST_KUBECONFIG names another cluster for them; by hand
 #   make test-chaos kill -9 of every part in turn under eight streams; by hand, takes minutes
 #   make test-churn [SEED=N]
 #                   kill -9 of the controller while a thousand adapters come, change and go; by hand, takes minutes

@@ -3,6 +3,7 @@
 Everything that is chosen comes from one seed; how the threads interleave does not."""
 
 import contextlib
+import itertools
 import json
 import random
 import signal
@@ -10,14 +11,16 @@ import threading
 import time
 from types import SimpleNamespace
 
+from apis import end_namespace
 from churn_judge import Change, Pod, Records, judge
 from fake_world import POLL_SECONDS, Room, condition_of, published_in
-from roles import Api, ApiServer, ApiWatch, Controller
+from roles import Api, ApiWatch, Controller
 from world import SLOW, until
 
 QUIET_POLLS = 10  # of every pod: nothing may be written or asked of an engine meanwhile
 LEASE = ("--leader-elect", "--leader-election-lease-duration", "1500ms", "--leader-election-renew-deadline", "1s",
          "--leader-election-retry-period", "200ms")
+FAULTS = {"load": {"delay_ms": 15}, "unload": {"delay_ms": 5}, "generate": {"delay_ms": 3}}
 FROZEN_SECONDS = 3.0  # longer than the lease lasts
 
 
@@ -101,12 +104,13 @@ class Controllers:
 
 
 class Churn:
-    def __init__(self, folder, seed, adapters, pods=10, spares=4, controllers=1, pause=2.0, rate=60):
+    count = itertools.count(1)  # they may have one API server in common
+
+    def __init__(self, folder, api_server, seed, adapters, pods=10, spares=4, controllers=1, pause=2.0, rate=60):
         self.seed, self.rate = seed, rate
         self.rng = random.Random(f"churn {seed}")
-        self.api_server = ApiServer(folder)
-        self.room = Room(SimpleNamespace(api_server=self.api_server, folder=folder), "churn", pods, spares=spares, log_entries=400000,
-                         settings={"faults": {"load": {"delay_ms": 15}, "unload": {"delay_ms": 5}, "generate": {"delay_ms": 3}}})
+        self.room = Room(SimpleNamespace(api_server=api_server, folder=folder), f"churn-{next(self.count)}", pods, spares=spares,
+                         log_entries=400000, settings={"faults": FAULTS})
         self.api = self.room.api
         self.names = [f"a{i:04}" for i in range(adapters)]
         self.numbers = dict.fromkeys(self.names, 0)  # of artifacts
@@ -115,12 +119,12 @@ class Churn:
         self.uids, self.pods = {}, []
         self.pod_count = pods
         for name, address in self.room.pods.items():
-            self.note_pod(name, address)
-        self.controllers = Controllers(folder, self.api_server.kubeconfig, controllers, random.Random(f"kills {seed}"), pause)
+            self.note_pod(name, address, time.monotonic())
+        self.controllers = Controllers(folder, api_server.kubeconfig, controllers, random.Random(f"kills {seed}"), pause)
 
     def close(self):
         with contextlib.ExitStack() as ends:  # whatever one of them says, all are ended
-            ends.callback(self.api_server.check)
+            ends.callback(end_namespace, self.api)
             ends.callback(self.room.fakes.check)
             ends.callback(self.controllers.check)
 
@@ -168,9 +172,10 @@ class Churn:
 
     # ---- pods ----
 
-    def note_pod(self, name, address):
+    def note_pod(self, name, address, born):
+        """born: before it was made, since what it is asked for may come before what made it has its answer."""
         uid = self.api.get("pods", name)["metadata"]["uid"]
-        self.pods.append(Pod(uid, name, address, time.monotonic()))
+        self.pods.append(Pod(uid, name, address, born))
 
     def replace_pod(self):
         """The engine ends and its pod goes; another takes a spare address, where an engine starts."""
@@ -182,9 +187,9 @@ class Churn:
         self.room.spares.append(old.address)
         self.room.fakes.order("restart", [address])
         self.room.fakes.set(address, dead=False)
-        name = f"pod-{len(self.pods)}"
+        name, born = f"pod-{len(self.pods)}", time.monotonic()
         self.room.add_pod(name, address)
-        self.note_pod(name, address)
+        self.note_pod(name, address, born)
 
     # ---- the churn ----
 
@@ -283,9 +288,9 @@ class Churn:
         return found
 
 
-def run(folder, seed, strikes, **options):
+def run(folder, api_server, seed, strikes, **options):
     """Prints one line of numbers; fails with the seed in the message."""
-    churn = Churn(folder, seed, **options)
+    churn = Churn(folder, api_server, seed, **options)
     try:
         verdict = judge(churn.run(strikes))
         done = ", ".join(f"{count} x {what}" for what, count in sorted(churn.done.items()))

@@ -1,9 +1,11 @@
-"""Worlds for the tests: one with the tiny random model, one with the real 135M model (release build only)."""
+"""Worlds for the tests: one with the tiny random model, one with the real 135M model (release build only); and the Kubernetes API of
+tests of the controller, of which there is a choice (apis.py)."""
 
 import os
 import re
 from pathlib import Path
 
+import apis
 import pytest
 from world import ROOT, TINY, World, processes_of
 
@@ -12,6 +14,42 @@ ALARM = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|\bFATAL\b|Ass
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "real_model: needs the 135M model; not run under sanitizers")
+    config.addinivalue_line("markers", "embedded_only(reason): takes the fixture api_server and cannot be on a real Kubernetes API")
+
+
+def pytest_collection_modifyitems(config, items):
+    """On a real API: what takes the API from outside, and nothing else."""
+    if not apis.is_real():
+        return
+    chosen = [item for item in items if "api_server" in item.fixturenames]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+def pytest_runtest_setup(item):
+    marker = item.get_closest_marker("embedded_only")
+    if marker and apis.is_real():
+        pytest.skip(f"not on a real Kubernetes API: {marker.args[0]}")
+
+
+@pytest.fixture(scope="session")
+def real_api(tmp_path_factory):
+    reason = apis.missing()
+    if reason:
+        pytest.skip(f"no Kubernetes of our own: {reason}")
+    with apis.RealApi(tmp_path_factory.mktemp("kubernetes")) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def api_server(request, tmp_path_factory):
+    """The API that this run of the tests is against: an embedded one for each module, or one real one for all."""
+    if apis.is_real():
+        yield request.getfixturevalue("real_api")
+        return
+    server = apis.EmbeddedApi(tmp_path_factory.mktemp("api"))
+    yield server
+    server.check()
 
 
 def alarms(folder):

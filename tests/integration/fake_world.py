@@ -1,8 +1,9 @@
-"""A real API server and controller, and pods whose engines are fakes: objects that are patched as a kubelet would."""
+"""An API server, the controller, and pods whose engines are fakes: objects that are patched as a kubelet would."""
 
 import itertools
 
-from roles import Api, ApiServer, Controller, Fakes
+from apis import end_namespace
+from roles import Api, Controller, Fakes
 from world import until
 
 BASE = "base"
@@ -11,30 +12,27 @@ SLACK_SECONDS = 2  # a busy machine's, beside a time that is promised
 
 
 class FakeWorld:
-    """One API server and one controller; every test lives in a namespace of its own (Room)."""
+    """A controller at an API server; every test lives in a namespace of its own (Room)."""
 
-    def __init__(self, folder):
-        self.folder = folder
-        self.api_server = ApiServer(folder)
+    numbers = itertools.count(1)  # of rooms: worlds may have one API server in common
+
+    def __init__(self, folder, api_server):
+        self.folder, self.api_server = folder, api_server
         self.controller = Controller(folder, self.api_server.kubeconfig, "--enable-runtime-sidecar", "--poll-period", POLL_SECONDS)
-        self.numbers = itertools.count(1)
 
     def room(self, pods, **options):
         return Room(self, f"room-{next(self.numbers)}", pods, **options)
 
     def close(self):
-        try:
-            self.controller.check()
-        finally:
-            self.api_server.check()
+        self.controller.check()
 
 
 class Room:
     def __init__(self, world, namespace, pods, sidecar=False, spares=0, **options):
         self.world, self.namespace = world, namespace
         self.api = Api(world.api_server.kubeconfig, namespace)
-        self.api.create("namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-        self.fakes = Fakes(world.folder, pods + spares, sidecar=sidecar, **options)
+        world.api_server.make_namespace(self.api)
+        self.fakes = Fakes(world.folder, pods + spares, sidecar=sidecar, network=world.api_server.network, **options)
         self.kind = options.get("kind", "vllm")
         self.pods = {f"pod-{i}": address for i, address in enumerate(self.fakes.addresses[:pods])}
         self.spares = self.fakes.addresses[pods:]  # engines that no pod has yet
@@ -51,6 +49,7 @@ class Room:
         for adapter in self.api.list("modeladapters")["items"]:
             self.api.delete("modeladapters", adapter["metadata"]["name"])
         until(lambda: not self.api.list("modeladapters")["items"], "the adapters are gone")
+        end_namespace(self.api)
         self.fakes.check()
         assert self.world.controller.popen.poll() is None, self.world.controller.text()[-2000:]
 
@@ -99,6 +98,10 @@ class Room:
     def events_of(self, name, reason):
         events = self.api.list("events")["items"]
         return [event for event in events if event["involvedObject"]["name"] == name and event["reason"] == reason]
+
+    def written(self):
+        """Another value after every write."""
+        return self.world.api_server.written(self.api)
 
     def settle(self, polls=3):
         """Waits until every engine that answers was polled some more times: nothing may have changed by then."""

@@ -10,12 +10,12 @@ from churn_judge import Change, Pod, Records, judge
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
 
 
-def test_killed_in_a_churn(tmp_path):
-    run(tmp_path, SEED, strikes=4, adapters=60)
+def test_killed_in_a_churn(tmp_path, api_server):
+    run(tmp_path, api_server, SEED, strikes=4, adapters=60)
 
 
-def test_leaders_killed_and_frozen_in_a_churn(tmp_path):
-    run(tmp_path, SEED, strikes=4, adapters=40, pods=4, spares=2, controllers=2, rate=30)
+def test_leaders_killed_and_frozen_in_a_churn(tmp_path, api_server):
+    run(tmp_path, api_server, SEED, strikes=4, adapters=40, pods=4, spares=2, controllers=2, rate=30)
 
 
 # ---- the judge itself ----

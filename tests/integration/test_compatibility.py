@@ -1,18 +1,18 @@
-"""What docs/compatibility.md promises, where no other test shows it: fake engines, a real API server and controller."""
+"""What docs/compatibility.md promises, where no other test shows it: fake engines, an API server and the controller."""
 
 import base64
 import signal
 import time
 
 import pytest
-from fake_world import BASE, FakeWorld, Room
+from fake_world import BASE, FakeWorld
 from roles import Controller
 from world import SLOW, until
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    world = FakeWorld(tmp_path_factory.mktemp("compatibility"))
+def world(tmp_path_factory, api_server):
+    world = FakeWorld(tmp_path_factory.mktemp("compatibility"), api_server)
     yield world
     world.close()
 
@@ -148,8 +148,8 @@ def test_what_happened_is_counted_and_told(world):
 def test_a_hanging_engine_does_not_hold_up_the_end(tmp_path, world):
     folder = tmp_path / "own"
     folder.mkdir()
-    controller = Controller(folder, world.api_server.kubeconfig, "--namespace", "hanging", "--poll-period", "0.3")
-    room = Room(world, "hanging", 1)
+    room = world.room(1)
+    controller = Controller(folder, world.api_server.kubeconfig, "--namespace", room.namespace, "--poll-period", "0.3")
     try:
         room.fakes.hang(*room.pods.values())
         room.apply("a")
