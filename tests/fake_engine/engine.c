@@ -1,5 +1,6 @@
 #include "engine.h"
 
+#include "artifact.h"
 #include "pages.h"
 #include "words.h"
 
@@ -155,32 +156,15 @@ static void answer_done(const struct engine *engine, const struct asked *asked, 
 
 /* ---- load and unload ---- */
 
-/* Where an artifact lies for the engine; NULL when the sidecar does not do its scheme. Of the caller's. */
-static char *local_path_of(const struct asked *asked) {
-    static const char *const schemes[] = {"s3://", "gcs://", "gs://", "tos://", "huggingface://", "hf://", "http://", "https://"};
-    if (!asked->is_artifact || asked->path[0] == '/') {
-        return xstrdup(asked->path);
-    }
-    for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
-        if (strncmp(asked->path, schemes[i], strlen(schemes[i])) == 0) {
-            return xasprintf("/tmp/aibrix/adapters/%s", asked->name);
-        }
-    }
-    return NULL;
-}
-
 static void load(struct engine *engine, const struct asked *asked, struct answer *answer) {
     const char *name = asked->name;
     const struct settings *settings = &engine->settings;
-    cleanup_free char *path = local_path_of(asked);
-    struct held *held = map_get(&engine->adapters, name);
     cleanup_free char *message = NULL;
+    cleanup_free char *path = artifact_fetch(engine, asked, &message);
+    struct held *held = map_get(&engine->adapters, name);
     const char *type = "InvalidUserInput";
     int status = 400;
     if (path == NULL) {
-        message = xasprintf("Failed to load adapter: Unsupported URL scheme: %.*s. Supported schemes: s3, gcs, tos, huggingface, "
-                            "http, https",
-                            (int)strcspn(asked->path, ":"), asked->path);
         answer_error(engine, asked, 500, "ServerError", message, answer);
         return;
     }

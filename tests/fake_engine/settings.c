@@ -37,6 +37,8 @@ static const struct member settings_members[] = {
     {"no_logprobs", TYPE_BOOL, offsetof(struct settings, no_logprobs)},
     {"root", TYPE_TEXT, offsetof(struct settings, root)},
     {"dead", TYPE_BOOL, offsetof(struct settings, dead)},
+    {"s3_access_key", TYPE_TEXT, offsetof(struct settings, s3_access_key)},
+    {"s3_secret_key", TYPE_TEXT, offsetof(struct settings, s3_secret_key)},
 };
 
 static const struct member *find_member(const struct member *members, size_t count, const char *name) {
@@ -133,6 +135,8 @@ void settings_release(struct settings *settings) {
     free(settings->base_model);
     free(settings->api_key);
     free(settings->root);
+    free(settings->s3_access_key);
+    free(settings->s3_secret_key);
     for (size_t i = 0; i < CALL_COUNT; i++) {
         free(settings->faults[i].message);
     }

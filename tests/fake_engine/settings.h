@@ -2,6 +2,7 @@
  *
  *   {"base_model": "base", "api_key": "k" or null, "max_loras": 4, "max_cpu_loras": 8 or 0 (any number), "loads_at_once": 0 (any),
  *    "no_effect": true, "no_logprobs": true, "root": "/what/lists/say" or null, "dead": true,
+ *    "s3_access_key": "id" or null, "s3_secret_key": "key",
  *    "faults": {"load": {"delay_ms": 50, "hang": true, "close": true, "status": 500, "message": "words"}, ...}}
  *
  * A fault belongs to one call: list, load, unload, generate (by an adapter), generate_base, other. */
@@ -32,8 +33,9 @@ struct settings {
     int64_t loads_at_once; /* further loads wait; 0 = any number */
     bool no_effect;        /* adapters answer with the base's numbers */
     bool no_logprobs;
-    char *root; /* lists name this root for every adapter; NULL = the path it was loaded from */
-    bool dead;  /* nothing listens */
+    char *root;                          /* lists name this root for every adapter; NULL = the path it was loaded from */
+    bool dead;                           /* nothing listens */
+    char *s3_access_key, *s3_secret_key; /* what the sidecar needs to be given for s3://; NULL = nothing */
     struct fault faults[CALL_COUNT];
 };
 

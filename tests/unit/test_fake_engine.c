@@ -166,6 +166,38 @@ static void test_sidecar(void **state) {
     engine_release(&engine);
 }
 
+#define S3_LOAD(name, url, rest) "{\"lora_name\": \"" name "\", \"artifact_url\": \"" url "\"" rest "}"
+#define S3_KEYS(id, key) ", \"credentials\": {\"aws_access_key_id\": \"" id "\", \"aws_secret_access_key\": \"" key "\"}"
+#define S3_ERROR(text) "{\"error\":\"Failed to load adapter: " text "\"}"
+
+static void test_sidecar_and_s3(void **state) {
+    static const char path[] = "/v1/lora_adapter/load";
+    static const struct exchange exchanges[] = {
+        {DOOR_SIDECAR, path, S3_LOAD("a", "s3://b/c/", ""), 500,
+         S3_ERROR("AWS credentials not found. Please provide credentials in secret.")},
+        {DOOR_SIDECAR, path, S3_LOAD("a", "s3://b/c/", S3_KEYS("other", "key")), 500,
+         S3_ERROR("S3 download error: An error occurred (InvalidAccessKeyId) when calling the ListObjectsV2 operation: The AWS "
+                  "Access Key Id you provided does not exist in our records.")},
+        {DOOR_SIDECAR, path, S3_LOAD("a", "s3://b/c/", S3_KEYS("id", "other")), 500,
+         S3_ERROR("S3 download error: An error occurred (SignatureDoesNotMatch) when calling the ListObjectsV2 operation: The "
+                  "request signature we calculated does not match the signature you provided.")},
+        {DOOR_SIDECAR, path, S3_LOAD("a", "s3://b/c", S3_KEYS("id", "other")), 500,
+         "{\"error\":\"Permission denied: Access denied to S3 object: s3://b/c\"}"},
+        {DOOR_SIDECAR, path, S3_LOAD("a", "s3://b/c/", S3_KEYS("id", "key")), 200,
+         "{\"status\":\"success\",\"message\":\"Successfully loaded adapter a from "
+         "s3://b/c/\",\"local_path\":\"/tmp/aibrix/adapters/a\",\"engine_response\":{\"message\":\"Success: LoRA adapter 'a' added "
+         "successfully.\"}}"},
+    };
+    struct engine engine;
+    struct error err = {0};
+    (void)state;
+    init(&engine, KIND_VLLM);
+    cleanup_json json_t *settings = json_pack("{s:s, s:s}", "s3_access_key", "id", "s3_secret_key", "key");
+    assert_int_equal(engine_set(&engine, settings, &err), 0);
+    check(&engine, exchanges, ARRAY_LEN(exchanges));
+    engine_release(&engine);
+}
+
 static double first_logprob(struct engine *engine, const char *model, const char *prompt) {
     cleanup_buffer struct buffer text = BUFFER_INIT;
     cleanup_free char *body = xasprintf("{\"model\": \"%s\", \"prompt\": \"%s\", \"logprobs\": 5}", model, prompt);
@@ -312,6 +344,7 @@ int main(void) {
         cmocka_unit_test(test_vllm),
         cmocka_unit_test(test_sglang),
         cmocka_unit_test(test_sidecar),
+        cmocka_unit_test(test_sidecar_and_s3),
         cmocka_unit_test(test_adapters_have_an_effect),
         cmocka_unit_test(test_key),
         cmocka_unit_test(test_lists_follow_settings),
