@@ -1,6 +1,8 @@
 """An API server, the controller, and pods whose engines are fakes: objects that are patched as a kubelet would."""
 
 import itertools
+import os
+import subprocess
 
 from apis import end_namespace
 from roles import Api, Controller, Fakes
@@ -57,10 +59,14 @@ class Room:
 
     def add_pod(self, name, address, sidecar=False):
         names = ["engine", *(["aibrix-runtime"] if sidecar else [])]
-        self.api.create("pods", {
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": name, "labels": {"model.aibrix.ai/name": BASE, "model.aibrix.ai/engine": self.kind}},
+        self.add_pod_of(name, address, {
+            "metadata": {"labels": {"model.aibrix.ai/name": BASE, "model.aibrix.ai/engine": self.kind}},
             "spec": {"containers": [{"name": container, "image": "none"} for container in names]}})
+
+    def add_pod_of(self, name, address, template):
+        """As a Deployment's template has it."""
+        metadata = {"name": name, "labels": template["metadata"]["labels"]}
+        self.api.create("pods", {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
         self.set_pod(name, address)
 
     def set_pod(self, name, address, ready=True, restarts=0):
@@ -71,6 +77,14 @@ class Room:
             "conditions": [{"type": "Ready", "status": "True" if ready else "False"}]}}, "status")
 
     # ---- adapters ----
+
+    def kubectl(self, *arguments):
+        """What it printed, with and without errors."""
+        environment = {**os.environ, "KUBECONFIG": str(self.world.api_server.kubeconfig), "HOME": str(self.world.folder)}
+        result = subprocess.run([os.environ.get("KUBECTL", "kubectl"), "--namespace", self.namespace, *map(str, arguments)],
+                                text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, env=environment)
+        assert result.returncode == 0, f"kubectl {arguments}: {result.stdout}"
+        return result.stdout
 
     def apply(self, name, path=None, **spec):
         self.api.create("modeladapters", {
