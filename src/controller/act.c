@@ -202,6 +202,9 @@ static void take_answer(struct operation *operation, struct binding *binding, in
     if (status == 401 || status == 403) { /* the key may have been changed since it was read */
         secrets_forget(operation->controller->secrets, spec->namespace, spec->api_key_secret_name);
     }
+    if (status != 200 && operation->credentials != NULL) { /* sidecars say in their own ways that a store refused them */
+        secrets_forget(operation->controller->secrets, spec->namespace, spec->secret_name);
+    }
     if (operation->kind == HOLD_LOADING) {
         loaded(operation, binding, status, body, len);
     } else if (operation->kind == HOLD_UNLOADING) {

@@ -85,7 +85,7 @@ static const struct phrase load_phrases[] = {
     {"lora path", "not found", DIALECT_PERMANENT},
     {"unsupported url scheme", NULL, DIALECT_PERMANENT},
     {"artifact not found", NULL, DIALECT_PERMANENT},
-    {"permission denied", NULL, DIALECT_PERMANENT},
+    {"permission denied", NULL, DIALECT_FAILED}, /* the store's; the right may be given at any time */
     {"invalid lora_name", NULL, DIALECT_PERMANENT},
     {"lora name must", NULL, DIALECT_PERMANENT},
     {"trying to evict lru lora", NULL, DIALECT_BUSY},
