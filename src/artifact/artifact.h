@@ -5,9 +5,13 @@
  *
  * In order: list what the source has with the caller's credentials -> is this content in the cache? -> take the artifact's lock
  * (one download, whatever the number of callers and processes) -> download into the staging folder, resuming what a killed process
- * left
- * -> compare sizes, hashes and digest -> check the adapter (artifact/check.h) -> fsync, rename. So what lies in the cache is whole;
- * a kill -9 at any point leaves that, and a staging folder that the next fetch goes on with. */
+ * left -> compare sizes and the source's hashes -> fsync, rename -> compare the digest, check the adapter (artifact/check.h). So
+ * what lies in the cache is whole; a kill -9 at any point leaves that, and a staging folder that the next fetch goes on with. What
+ * is whole and no use (a wrong digest, too high a rank) is kept too, so that asking again says so without bringing it again.
+ *
+ * Files and folders of artifacts are made for everybody to read, less the umask: the engine may run as another user in another
+ * container. What only those who fetch need (staging, records, locks) is theirs alone. Make the cache's folder with mode 0700, or
+ * set the umask, where other users of the machine are not to read weights. */
 #ifndef DAVIT_ARTIFACT_ARTIFACT_H
 #define DAVIT_ARTIFACT_ARTIFACT_H
 
@@ -25,7 +29,7 @@
 
 /* The process's, made once; read only afterwards and shared by all threads. Everything is borrowed. */
 struct artifact_options {
-    const char *cache;            /* folder; made with mode 0700 when missing */
+    const char *cache;            /* folder; made with mode 0755, less the umask, when missing */
     uint64_t cache_bytes_max;     /* above it what was used longest ago goes, never what is loaded or in use; 0 = no cap */
     uint64_t artifact_bytes_max;  /* of one artifact; 0 = ARTIFACT_BYTES_MAX_DEFAULT */
     int64_t timeout_ms;           /* of one fetch; 0 = one hour */

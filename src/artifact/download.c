@@ -1,0 +1,553 @@
+/* A run over work: chunks of files that are asked for, at most `parts` at a time. Callbacks only write what came and note how an
+ * exchange ended; what follows from that is decided between runs of the loop, since sources may ask again (for tokens) themselves.
+ */
+#include "artifact/download.h"
+
+#include "artifact/digests.h"
+#include "artifact/exchange.h"
+#include "artifact/staged.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#define PARTS_DEFAULT 4
+#define PARTS_MAX 16
+#define STALL_MS_DEFAULT 30000
+#define FAILURES_MAX 5 /* in a row without a byte */
+#define RESTARTS_MAX 3 /* of one file */
+#define CHUNKED_BYTES (64ull << 20)
+#define FOLLOWED_BYTES (8ull << 20) /* smaller files are hashed when they are there */
+#define ADVANCE_BYTES (1u << 20)
+#define RECEIVE_BYTES (128u << 10) /* at a time; of large files */
+#define COPY_BYTES (1u << 20)
+#define SAY_EVERY_MS 10000
+#define VALIDATOR_BYTES 128
+
+struct download;
+
+/* A file on its way. */
+struct item {
+    struct staged staged;
+    struct follower *follower;
+    uint64_t followed;
+    bool is_unranged; /* its server sends the whole file in any case */
+    bool must_restart;
+    int restarts;
+    char validator[VALIDATOR_BYTES]; /* what the first answer said; a later one that says otherwise is of another file */
+    size_t next_chunk;               /* those before it are taken or whole */
+    bool is_whole;
+};
+
+/* One exchange at a time. */
+struct lane {
+    struct download *download;
+    struct item *item; /* NULL = idle */
+    size_t chunk;
+    bool is_waiting; /* for its next try */
+    bool is_whole;   /* it asked for the whole file */
+    int64_t due_ms;
+    int failures;
+    uint64_t done_before;
+    struct artifact_request request;
+    struct exchange *exchange;
+    /* how it ended */
+    bool has_ended;
+    struct artifact_reply reply;
+    int64_t retry_after_ms;
+    bool has_own_error; /* `err` was set by what took the bytes, and is final */
+    struct error err;   /* code ERROR_NONE = an answer */
+};
+
+struct download {
+    const struct download_args *args;
+    struct item items[ARTIFACT_FILES_MAX];
+    struct lane lanes[PARTS_MAX];
+    size_t lane_count;
+    bool has_news; /* an exchange ended */
+    bool is_stale;
+    uint64_t bytes_max;
+    int64_t started_ms;
+    int64_t said_ms;
+    uint64_t said_percent;
+    uint64_t resumed_bytes;
+};
+
+static bool is_large(const struct item *item) {
+    return item->staged.file->bytes >= FOLLOWED_BYTES && item->staged.file->bytes != UINT64_MAX;
+}
+
+/* ---- progress ---- */
+
+static uint64_t bytes_done(const struct download *download) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < download->args->listing->count; i++) {
+        sum += staged_bytes(&download->items[i].staged);
+    }
+    return sum;
+}
+
+static void show(struct download *download) {
+    const struct artifact_progress *progress = download->args->progress;
+    uint64_t done = bytes_done(download);
+    atomic_store(&download->args->progress->bytes_done, done);
+    uint64_t total = atomic_load(&progress->bytes_total);
+    uint64_t percent = total > 0 ? done * 100 / total : 0;
+    int64_t now_ms = clock_now_ms();
+    bool is_due = now_ms - download->said_ms >= SAY_EVERY_MS ||
+                  (now_ms - download->said_ms >= 1000 && percent >= download->said_percent + 10);
+    if (is_due) {
+        int64_t spent_ms = now_ms - download->started_ms;
+        double rate = spent_ms > 0 ? (double)(done - download->resumed_bytes) / 1000.0 / (double)spent_ms : 0;
+        log_info("downloading %s: %.1f of %.1f MB (%llu %%), %.1f MB/s", download->args->label, (double)done / 1e6,
+                 (double)total / 1e6, (unsigned long long)percent, rate);
+        download->said_ms = now_ms;
+        download->said_percent = percent;
+    }
+}
+
+/* ---- bytes ---- */
+
+static void follow(struct item *item) {
+    if (item->follower != NULL) {
+        uint64_t prefix = staged_prefix(&item->staged);
+        if (prefix - item->followed >= ADVANCE_BYTES) {
+            follower_advance(item->follower, prefix);
+            item->followed = prefix;
+        }
+    }
+}
+
+static int own_error(struct lane *lane) {
+    lane->has_own_error = true;
+    return -1;
+}
+
+/* "bytes 5-9/10": that is the range that was asked for. */
+static int check_range(struct lane *lane, const char *fields) {
+    const struct staged *staged = &lane->item->staged;
+    uint64_t start = staged_chunk_start(staged, lane->chunk) + staged->done[lane->chunk];
+    cleanup_free char *found = transfer_field(fields, "content-range");
+    cleanup_free char *expected = xasprintf("bytes %llu-", (unsigned long long)start);
+    cleanup_free char *total = xasprintf("/%llu", (unsigned long long)staged->file->bytes);
+    const char *slash = found != NULL ? strchr(found, '/') : NULL;
+    if (slash == NULL || strncasecmp(found, expected, strlen(expected)) != 0 ||
+        (strcmp(slash, total) != 0 && strcmp(slash, "/*") != 0)) {
+        error_set(&lane->err, ERROR_INVALID, "%s: expected the range %s...%s, found \"%.80s\"", staged->file->name, expected, total,
+                  found != NULL ? found : "");
+        return own_error(lane);
+    }
+    return 0;
+}
+
+/* The same file as in the answers before? Only where the source gave nothing that is asked for with each part. */
+static bool is_same_file(struct item *item, const char *fields) {
+    cleanup_free char *etag = transfer_field(fields, "etag");
+    cleanup_free char *modified = transfer_field(fields, "last-modified");
+    const char *found = etag != NULL ? etag : modified != NULL ? modified : "";
+    if (item->staged.file->etag != NULL) {
+        return true;
+    }
+    if (item->validator[0] == '\0') {
+        (void)snprintf(item->validator, sizeof(item->validator), "%s", found);
+        return true;
+    }
+    return strncmp(item->validator, found, sizeof(item->validator) - 1) == 0;
+}
+
+static bool is_whole_request(const struct lane *lane) {
+    return lane->item->is_unranged || (!lane->item->staged.is_chunked && lane->item->staged.done[0] == 0);
+}
+
+static int on_head(void *arg, const struct transfer_response *head) {
+    struct lane *lane = arg;
+    struct item *item = lane->item;
+    bool is_whole = lane->is_whole;
+    if (!is_whole && head->status == 206) {
+        if (!is_same_file(item, head->fields)) {
+            item->must_restart = true;
+            return -1;
+        }
+        return check_range(lane, head->fields);
+    }
+    if (head->status != 200) {
+        error_set(&lane->err, ERROR_INVALID, "%s: HTTP %d: expected %d", item->staged.file->name, head->status,
+                  is_whole ? 200 : 206);
+        return own_error(lane);
+    }
+    if (!is_whole) { /* it knows no ranges */
+        item->must_restart = true;
+        item->is_unranged = true;
+        return -1;
+    }
+    (void)is_same_file(item, head->fields);
+    /* Where nothing tells one content from another, the rest of one is not put behind the beginning of another. */
+    item->is_unranged |= item->validator[0] == '\0' && !staged_is_known(item->staged.file);
+    return 0;
+}
+
+static int on_data(void *arg, const char *bytes, size_t len) {
+    struct lane *lane = arg;
+    struct staged *staged = &lane->item->staged;
+    uint64_t most = staged_chunk_bytes(staged, lane->chunk);
+    if (most != UINT64_MAX && len > most - staged->done[lane->chunk]) {
+        error_set(&lane->err, ERROR_INVALID, "%s: expected %llu bytes, found more", staged->file->name,
+                  (unsigned long long)staged->file->bytes);
+        return own_error(lane);
+    }
+    if (most == UINT64_MAX && len > lane->download->bytes_max - staged->done[lane->chunk]) {
+        error_set(&lane->err, ERROR_LIMIT, "%s is larger than the limit of %llu bytes", staged->file->name,
+                  (unsigned long long)lane->download->bytes_max);
+        return own_error(lane);
+    }
+    if (staged_write(staged, lane->chunk, bytes, len, &lane->err) < 0) {
+        return own_error(lane);
+    }
+    follow(lane->item);
+    return 0;
+}
+
+static void on_done(void *arg, const struct transfer_response *response, const char *url, const struct error *err) {
+    struct lane *lane = arg;
+    lane->exchange = NULL;
+    lane->has_ended = true;
+    lane->download->has_news = true;
+    exchange_wake(lane->download->args->http);
+    if (response == NULL) {
+        if (!lane->has_own_error) {
+            lane->err = *err;
+        }
+        return;
+    }
+    lane->retry_after_ms = response->retry_after_ms;
+    lane->reply.status = response->status;
+    lane->reply.fields = xstrdup(response->fields);
+    lane->reply.url = xstrdup(url);
+    buffer_append(&lane->reply.body, response->body, response->body_len);
+}
+
+/* ---- lanes ---- */
+
+static void lane_clear(struct lane *lane) {
+    exchange_cancel(lane->exchange);
+    artifact_request_release(&lane->request);
+    artifact_reply_release(&lane->reply);
+    struct download *download = lane->download;
+    *lane = (struct lane){.download = download};
+}
+
+static int lane_ask(struct lane *lane, struct error *err) {
+    const struct download_args *args = lane->download->args;
+    const struct staged *staged = &lane->item->staged;
+    uint64_t start = staged_chunk_start(staged, lane->chunk);
+    artifact_request_release(&lane->request);
+    artifact_reply_release(&lane->reply);
+    lane->is_waiting = lane->has_ended = lane->has_own_error = false;
+    lane->err = (struct error){0};
+    lane->done_before = staged->done[lane->chunk];
+    if (args->type->request(args->source, staged->file, &lane->request, err) < 0) {
+        return -1;
+    }
+    lane->is_whole = is_whole_request(lane);
+    if (!lane->is_whole) {
+        artifact_request_header(&lane->request, "Range: bytes=%llu-%llu", (unsigned long long)(start + staged->done[lane->chunk]),
+                                (unsigned long long)(start + staged_chunk_bytes(staged, lane->chunk) - 1));
+    }
+    const struct exchange_sink sink = {
+        .on_head = on_head,
+        .on_data = on_data,
+        .receive_bytes = is_large(lane->item) ? RECEIVE_BYTES : 0,
+        .stall_ms = args->options->stall_ms > 0 ? args->options->stall_ms : STALL_MS_DEFAULT,
+        .arg = lane,
+    };
+    lane->exchange = exchange_start(args->http, &lane->request, &sink, on_done, lane);
+    return 0;
+}
+
+/* The next chunk that nobody works at, in order: the hash follows the beginning of a file. */
+static bool take_work(struct download *download, struct lane *lane) {
+    for (size_t i = 0; i < download->args->listing->count; i++) {
+        struct item *item = &download->items[i];
+        struct staged *staged = &item->staged;
+        while (item->next_chunk < staged->chunk_count &&
+               staged->done[item->next_chunk] == staged_chunk_bytes(staged, item->next_chunk)) {
+            item->next_chunk++;
+        }
+        if (!item->is_whole && item->next_chunk < staged->chunk_count) {
+            lane->item = item;
+            lane->chunk = item->next_chunk++;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void begin_following(struct item *item) {
+    if (is_large(item)) {
+        item->follower = follower_start(item->staged.fd, item->staged.file);
+        item->followed = 0;
+        follow(item);
+    }
+}
+
+static int restart(struct download *download, struct item *item, struct error *err) {
+    for (size_t i = 0; i < download->lane_count; i++) {
+        if (download->lanes[i].item == item) {
+            lane_clear(&download->lanes[i]);
+        }
+    }
+    follower_abandon(item->follower);
+    item->follower = NULL;
+    item->must_restart = false;
+    item->next_chunk = 0;
+    item->validator[0] = '\0';
+    if (++item->restarts > RESTARTS_MAX) {
+        return error_set(err, ERROR_UNAVAILABLE, "%s: %s: it was begun %d times and never came whole from one and the same file",
+                         download->args->label, item->staged.file->name, RESTARTS_MAX + 1);
+    }
+    if (staged_restart(&item->staged, item->staged.is_chunked && !item->is_unranged, err) < 0) {
+        return -1;
+    }
+    begin_following(item);
+    return 0;
+}
+
+/* ---- what became of an exchange ---- */
+
+static int try_again(struct lane *lane, struct error *err) {
+    bool has_moved = lane->item->staged.done[lane->chunk] > lane->done_before;
+    staged_note(&lane->item->staged, lane->chunk);
+    /* Of a file that cannot be asked for from the middle nothing is gained by what came. */
+    if (lane->item->is_unranged || staged_chunk_bytes(&lane->item->staged, lane->chunk) == UINT64_MAX) {
+        lane->item->must_restart = true;
+        has_moved = false;
+    }
+    lane->failures = has_moved ? 1 : lane->failures + 1;
+    if (lane->failures > FAILURES_MAX) {
+        return error_wrap(err, "%s: %d tries", lane->item->staged.file->name, lane->failures);
+    }
+    lane->is_waiting = true;
+    lane->due_ms =
+        clock_now_ms() + (has_moved && lane->retry_after_ms == 0 ? 0 : exchange_pause_ms(lane->failures, lane->retry_after_ms));
+    return 0;
+}
+
+static int judge_status(struct lane *lane, struct error *err) {
+    const struct download_args *args = lane->download->args;
+    int status = lane->reply.status;
+    args->type->explain(args->source, lane->item->staged.file, &lane->reply, err);
+    if (status == 412) {
+        lane->download->is_stale = true;
+        return -1;
+    }
+    if (status == 416) { /* what is there is longer than what the source has */
+        lane->item->must_restart = true;
+        lane->item->is_unranged = true;
+        return 0;
+    }
+    return exchange_is_worth_another(status, NULL) || err->code == ERROR_UNAVAILABLE ? try_again(lane, err) : -1;
+}
+
+static void unavailable_when_cut(struct error *err) {
+    if (err->code == ERROR_IO) {
+        err->code = ERROR_UNAVAILABLE;
+        err->http_status = error_code_http_status(ERROR_UNAVAILABLE);
+    }
+}
+
+static int judge(struct lane *lane, struct error *err) {
+    struct staged *staged = &lane->item->staged;
+    lane->has_ended = false;
+    if (lane->has_own_error) {
+        *err = lane->err;
+        return error_wrap(err, "%s", lane->download->args->label);
+    }
+    if (lane->item->must_restart) {
+        return 0;
+    }
+    if (lane->err.code != ERROR_NONE) {
+        *err = lane->err;
+        unavailable_when_cut(err);
+        return exchange_is_worth_another(0, err) ? try_again(lane, err) : -1;
+    }
+    if (lane->reply.status != 200 && lane->reply.status != 206) {
+        return judge_status(lane, err);
+    }
+    uint64_t wanted = staged_chunk_bytes(staged, lane->chunk);
+    if (wanted != UINT64_MAX && staged->done[lane->chunk] < wanted) {
+        error_set(err, ERROR_UNAVAILABLE, "%s: %s: expected %llu bytes, found %llu", lane->download->args->label,
+                  staged->file->name, (unsigned long long)wanted, (unsigned long long)staged->done[lane->chunk]);
+        if (lane->is_whole || lane->done_before == staged->done[lane->chunk]) {
+            err->code = ERROR_INVALID; /* it said that this was all */
+            err->http_status = error_code_http_status(ERROR_INVALID);
+            return -1;
+        }
+        return try_again(lane, err);
+    }
+    staged_note(staged, lane->chunk);
+    lane->item->is_whole |= wanted == UINT64_MAX;
+    lane_clear(lane);
+    return 0;
+}
+
+static int judge_all(struct download *download, struct error *err) {
+    for (size_t i = 0; i < download->lane_count; i++) {
+        struct lane *lane = &download->lanes[i];
+        if (lane->item != NULL && lane->has_ended && judge(lane, err) < 0) {
+            return -1;
+        }
+    }
+    for (size_t i = 0; i < download->args->listing->count; i++) {
+        if (download->items[i].must_restart && restart(download, &download->items[i], err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* ---- the run ---- */
+
+/* Starts what can be started. 1: something is under way. 0: everything is there. */
+static int start_lanes(struct download *download, int64_t *ret_due_ms, struct error *err) {
+    int64_t now_ms = clock_now_ms();
+    int busy = 0;
+    *ret_due_ms = now_ms + 1000; /* to say how far it is */
+    for (size_t i = 0; i < download->lane_count; i++) {
+        struct lane *lane = &download->lanes[i];
+        bool is_new = lane->item == NULL && take_work(download, lane);
+        bool is_due = lane->item != NULL && lane->is_waiting && lane->due_ms <= now_ms;
+        if ((is_new || is_due) && lane_ask(lane, err) < 0) {
+            return -1;
+        }
+        if (lane->item != NULL) {
+            busy = 1;
+            *ret_due_ms = lane->is_waiting && lane->due_ms < *ret_due_ms ? lane->due_ms : *ret_due_ms;
+        }
+    }
+    return busy;
+}
+
+static int run(struct download *download, struct error *err) {
+    int64_t due_ms = 0;
+    int busy = 0;
+    while ((busy = start_lanes(download, &due_ms, err)) == 1) {
+        int64_t wait_ms = due_ms - clock_now_ms();
+        if (exchange_run(download->args->http, &download->has_news, wait_ms > 0 ? wait_ms : 0, err) < 0) {
+            return -1;
+        }
+        download->has_news = false;
+        show(download);
+        if (judge_all(download, err) < 0) {
+            return -1;
+        }
+    }
+    return busy;
+}
+
+/* ---- files that lie here already ---- */
+
+static int copy_local(struct item *item, struct error *err) {
+    struct staged *staged = &item->staged;
+    struct stat status;
+    cleanup_close int from = open(staged->file->local, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (from < 0 || fstat(from, &status) < 0) {
+        return error_set_errno(err, "%s", staged->file->local);
+    }
+    if (!S_ISREG(status.st_mode)) {
+        return error_set(err, ERROR_INVALID, "%s is not a regular file", staged->file->local);
+    }
+    if (staged_restart(staged, false, err) < 0) {
+        return -1;
+    }
+    cleanup_free char *piece = xmalloc(COPY_BYTES);
+    ssize_t got = 0;
+    while ((got = read(from, piece, COPY_BYTES)) > 0) {
+        if (staged_write(staged, 0, piece, (size_t)got, err) < 0) {
+            return -1;
+        }
+    }
+    item->is_whole = true;
+    return got < 0 ? error_set_errno(err, "%s", staged->file->local) : 0;
+}
+
+/* ---- the end of a file ---- */
+
+static int finish_item(struct download *download, struct item *item, struct manifest *manifest, struct error *err) {
+    struct manifest_file *row = &manifest->files[manifest->count];
+    const struct artifact_file *file = item->staged.file;
+    struct stat status;
+    int result = 0;
+    if (item->follower != NULL) {
+        follower_advance(item->follower, staged_prefix(&item->staged));
+        result = follower_finish(take_pointer(item->follower), row->sha256, err);
+    } else {
+        result = digests_of_file(item->staged.fd, file, row->sha256, err);
+    }
+    if (result < 0) {
+        return error_wrap(err, "%s", download->args->label);
+    }
+    if (fstat(item->staged.fd, &status) < 0 || fsync(item->staged.fd) < 0) {
+        return error_set_errno(err, "%s cannot be synced", file->name);
+    }
+    if (file->bytes != UINT64_MAX && (uint64_t)status.st_size != file->bytes) {
+        return error_set(err, ERROR_INVALID, "%s: %s: expected %llu bytes, found %llu", download->args->label, file->name,
+                         (unsigned long long)file->bytes, (unsigned long long)status.st_size);
+    }
+    row->name = xstrdup(file->name);
+    row->bytes = (uint64_t)status.st_size;
+    manifest->count++;
+    return 0;
+}
+
+static int open_items(struct download *download, struct error *err) {
+    const struct artifact_listing *listing = download->args->listing;
+    for (size_t i = 0; i < listing->count; i++) {
+        struct item *item = &download->items[i];
+        if (staged_open(download->args->folder, &listing->files[i], listing->files[i].bytes >= CHUNKED_BYTES, &item->staged, err) <
+                0 ||
+            (listing->files[i].local != NULL && copy_local(item, err) < 0)) {
+            return -1;
+        }
+        begin_following(item);
+    }
+    download->resumed_bytes = bytes_done(download);
+    return 0;
+}
+
+static void release(struct download *download) {
+    for (size_t i = 0; i < ARRAY_LEN(download->lanes); i++) {
+        if (download->lanes[i].item != NULL) {
+            staged_note(&download->lanes[i].item->staged, download->lanes[i].chunk);
+            lane_clear(&download->lanes[i]);
+        }
+    }
+    for (size_t i = 0; i < download->args->listing->count; i++) {
+        follower_abandon(download->items[i].follower);
+        staged_close(&download->items[i].staged);
+    }
+    free(download);
+}
+
+int download_files(const struct download_args *args, struct manifest *ret, bool *ret_is_stale, struct error *err) {
+    struct download *download = xcalloc(1, sizeof(*download));
+    unsigned parts = args->options->parts > 0 ? args->options->parts : PARTS_DEFAULT;
+    download->args = args;
+    download->lane_count = parts < PARTS_MAX ? parts : PARTS_MAX;
+    download->bytes_max = args->options->artifact_bytes_max > 0 ? args->options->artifact_bytes_max : ARTIFACT_BYTES_MAX_DEFAULT;
+    download->started_ms = download->said_ms = clock_now_ms();
+    for (size_t i = 0; i < download->lane_count; i++) {
+        download->lanes[i].download = download;
+    }
+    int result = open_items(download, err);
+    result = result < 0 ? result : run(download, err);
+    show(download);
+    for (size_t i = 0; i < args->listing->count && result == 0; i++) {
+        result = finish_item(download, &download->items[i], ret, err);
+    }
+    *ret_is_stale = download->is_stale;
+    release(download);
+    return result;
+}

@@ -1,0 +1,27 @@
+/* Files below an open folder, without ever following a symbolic link: what lies in a cache may have been put there by anybody who
+ * can write to it. `name` is one part of a path. */
+#ifndef DAVIT_ARTIFACT_FOLDERS_H
+#define DAVIT_ARTIFACT_FOLDERS_H
+
+#include "base/buffer.h"
+#include "base/error.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Opens the folder `name`, making it when `mode` is not 0. The descriptor, or -1 (ERROR_NOT_FOUND, ERROR_IO). */
+int folder_open(int at, const char *name, mode_t mode, struct error *err) DAVIT_MUST_USE;
+/* A regular file, to be read. The descriptor, or -1. */
+int folder_open_file(int at, const char *name, uint64_t *ret_bytes, struct error *err) DAVIT_MUST_USE;
+int folder_read(int at, const char *name, size_t limit_bytes, struct buffer *out, struct error *err) DAVIT_MUST_USE;
+/* Makes or replaces a small file: written aside, synced, renamed. The folder is synced too. */
+int folder_replace(int at, const char *name, const void *bytes, size_t len, mode_t mode, struct error *err) DAVIT_MUST_USE;
+/* Removes a file, or a folder and what is in it, at most 4 deep. What is not there is fine. */
+int folder_remove(int at, const char *name, struct error *err);
+/* Bytes of the regular files in the folder `name` and below. */
+uint64_t folder_bytes(int at, const char *name);
+
+/* Calls visit(arg, name) for what is in the folder but "." and "..", until one returns -1; that is returned. */
+int folder_each(int at, int (*visit)(void *arg, const char *name), void *arg);
+
+#endif
