@@ -20,6 +20,8 @@ int cli_get(int argc, char **argv);
 int cli_chat(int argc, char **argv);
 int cli_check(int argc, char **argv);
 int cli_plan(int argc, char **argv); /* its exit status: 1 = something would be done, 2 = it failed */
+int cli_pull(int argc, char **argv);
+int cli_cache(int argc, char **argv);
 
 /* The roles. */
 int cli_engine(int argc, char **argv);

@@ -16,6 +16,8 @@ static const struct command {
     {"chat", cli_chat, "ask models through the gateway"},
     {"check", cli_check, "what an adapter is, and which engines would refuse it"},
     {"plan", cli_plan, "what applying a file would do, and to which pods, without doing it"},
+    {"pull", cli_pull, "fetch an adapter from a hub, an object store or a web server"},
+    {"cache", cli_cache, "what is kept of fetched adapters: ls, verify, prune"},
     {"engine", cli_engine, "CPU inference server that speaks vLLM's dialect: one base model, many LoRA adapters"},
     {"runtime", cli_runtime, "sidecar of an engine pod: fetches adapters and hands them to the engine"},
     {"controller", cli_controller, "places, loads, proves and publishes ModelAdapters"},
