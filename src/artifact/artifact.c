@@ -27,6 +27,7 @@ static const struct {
     enum artifact_scheme scheme;
     const struct source_type *type;
 } sources[] = {
+    {ARTIFACT_HUGGINGFACE, &source_hub},
     {ARTIFACT_GCS, &source_gcs},
     {ARTIFACT_HTTP, &source_http},
 };
