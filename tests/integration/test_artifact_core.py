@@ -1,0 +1,382 @@
+"""davit pull against a server that misbehaves: what comes is whole, checked, and brought once."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from fault_server import FaultServer, safetensors
+
+DAVIT = os.environ.get("DAVIT", str(Path(__file__).resolve().parent.parent.parent / "build/release/davit"))
+MIB = 1 << 20
+SLOW = 6 if os.environ.get("DAVIT_SLOW_BUILD") else 1
+
+
+@pytest.fixture
+def server():
+    server = FaultServer(safetensors(4 * MIB))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def pull(server, tmp_path):
+    """Runs davit pull; gives the finished process."""
+
+    def run(*options, url=None, cache=tmp_path / "cache", **kwargs):
+        return subprocess.run(command(*options, url=url or server.url, cache=cache), capture_output=True, text=True,
+                              timeout=120 * SLOW, **kwargs)
+
+    return run
+
+
+def command(*options, url, cache):
+    return [DAVIT, "pull", url, "--cache", str(cache), *options]
+
+
+def check(result, server):
+    assert result.returncode == 0, result.stderr
+    folder = Path(result.stdout.strip())
+    for name, data in server.files.items():
+        assert (folder / name).read_bytes() == data, name
+    return folder
+
+
+def refused(result, *words):
+    assert result.returncode == 1, result.stdout + result.stderr
+    for word in words:
+        assert word in result.stderr, result.stderr
+    assert result.stdout == ""
+
+
+def objects(cache):
+    folder = cache / "v1/objects"
+    return list(folder.iterdir()) if folder.exists() else []
+
+
+def staged(cache):
+    return list((cache / "v1/staging").iterdir())
+
+
+# ---- what comes ----
+
+def test_pull_fetches_once_and_copies(server, pull, tmp_path):
+    folder = check(pull(), server)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    weights = server.files["adapter_model.safetensors"]
+    assert {f["name"]: f["sha256"] for f in manifest["files"]}["adapter_model.safetensors"] == hashlib.sha256(weights).hexdigest()
+    check(pull(), server)
+    assert server.gets == 1 and server.served == len(weights)
+    check(pull("--to", str(tmp_path / "out")), server)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert staged(tmp_path / "cache") == []
+    server.close()
+    assert pull("--offline").stdout.strip() == str(folder)
+    refused(pull("--offline", url=server.url + "/other"), "is not in the cache")
+
+
+def test_a_cut_every_64_kib_is_gone_on_from(server, pull):
+    server.faults.cut_bytes = 65536
+    check(pull(), server)
+    weights = server.files["adapter_model.safetensors"]
+    assert server.served == len(weights)
+    assert server.gets == (len(weights) + 65535) // 65536
+    assert server.ranges()[1] == f"bytes=65536-{len(weights) - 1}"
+
+
+def test_large_files_come_in_parts(server, pull):
+    weights = server.files["adapter_model.safetensors"] = safetensors(80 * MIB, seed=1)
+    check(pull("--digest", hashlib.sha256(weights).hexdigest()), server)
+    assert sorted(server.ranges(), key=lambda text: int(text[6:].split("-")[0])) == [
+        f"bytes={start}-{min(start + 32 * MIB, len(weights)) - 1}" for start in range(0, len(weights), 32 * MIB)]
+    assert server.served == len(weights)
+
+
+@pytest.mark.parametrize("cut_bytes", [1 << 20, 7 * MIB + 13])
+def test_parts_are_gone_on_from(server, pull, cut_bytes):
+    weights = server.files["adapter_model.safetensors"] = safetensors(80 * MIB, seed=2)
+    server.faults.cut_bytes = cut_bytes
+    check(pull(), server)
+    assert server.served == len(weights)
+
+
+def test_a_server_without_ranges(server, pull):
+    weights = server.files["adapter_model.safetensors"] = safetensors(70 * MIB, seed=3)
+    server.faults.has_ranges = False
+    check(pull(), server)
+    assert server.gets <= 5  # the parts that were asked for, then the whole
+    assert None in server.ranges()
+    assert len(weights) <= server.served
+
+
+def test_a_server_without_lengths_or_head(server, pull):
+    server.faults.has_head = server.faults.has_ranges = server.faults.has_etag = False
+    check(pull(), server)
+
+
+def test_what_has_no_validator_is_not_put_together(server, pull):
+    """A file that changes unseen between two tries is begun anew."""
+    server.faults.has_etag = False
+    server.faults.cut_bytes = MIB
+    other = safetensors(4 * MIB, seed=9)
+    server.faults.swap = (1, other)
+    result = pull()
+    if result.returncode == 0:
+        check(result, server)
+    else:
+        refused(result, "never came whole")
+
+
+def test_a_file_that_changes_meanwhile_is_listed_anew(server, pull):
+    server.faults.cut_bytes = 3 * MIB
+    server.faults.swap = (1, safetensors(4 * MIB, seed=5))
+    check(pull(), server)
+
+
+# ---- servers that are slow or busy ----
+
+def test_a_stall_is_ended_and_gone_on_from(server, pull):
+    server.faults.stall_after = MIB
+    check(pull("--stall-timeout", "300ms"), server)
+    assert server.gets == 2
+    assert int(server.ranges()[1][6:].split("-")[0]) >= MIB - 65536
+
+
+def test_a_slow_server_meets_the_deadline(server, pull, tmp_path):
+    server.faults.rate = 256 * 1024
+    refused(pull("--timeout", "1s"), "the time for the fetch is over")
+    assert objects(tmp_path / "cache") == []
+    server.faults.rate = None
+    before = server.served
+    check(pull(), server)
+    assert server.served - before < len(server.files["adapter_model.safetensors"])  # it went on
+
+
+def test_busy_answers_are_tried_again(server, pull):
+    server.faults.statuses = (503, 429, 500)
+    check(pull(), server)
+    assert server.gets == 4
+
+
+@pytest.mark.parametrize(("status", "words"), [(403, "403, forbidden"), (401, "401"), (404, "404")])
+def test_refusals_are_final(server, pull, status, words):
+    server.faults.status = status
+    refused(pull(), words)
+    assert server.gets == 1
+
+
+# ---- what is not what was promised ----
+
+def test_a_wrong_digest(server, pull, tmp_path):
+    digest = "0" * 64
+    found = hashlib.sha256(server.files["adapter_model.safetensors"]).hexdigest()
+    refused(pull("--digest", digest), f"expected weights with SHA-256 {digest}, found {found}")
+    refused(pull("--digest", digest), found)
+    assert server.gets == 1  # what is whole is not brought again to be refused
+    check(pull("--digest", found.upper()), server)
+
+
+@pytest.mark.parametrize("difference", [-1000, 1000])
+def test_a_wrong_length(server, pull, tmp_path, difference):
+    size = len(server.files["adapter_model.safetensors"])
+    server.faults.length = size + difference
+    refused(pull(), "adapter_model.safetensors", f"expected {size + difference} bytes, found")
+    assert objects(tmp_path / "cache") == [] and staged(tmp_path / "cache") == []
+
+
+def test_a_lie_about_10_gib_costs_no_disk(server, pull, tmp_path):
+    server.faults.length = 10 << 30
+    refused(pull("--timeout", "20s"), "adapter_model.safetensors")
+    used = sum(p.stat().st_blocks * 512 for p in (tmp_path / "cache").rglob("*") if p.is_file())
+    assert used < 16 * MIB
+    server.faults.length = 17 << 30
+    refused(pull(), "larger than the limit of 17179869184 bytes")
+
+
+@pytest.mark.parametrize(("config", "words"), [
+    (b"{", "adapter_config.json"),
+    (b'{"peft_type":"LORA","lora_alpha":1,"target_modules":["q"]}', "Missing required configuration fields"),
+    (b"[" * 100000, "adapter_config.json")])
+def test_a_broken_config(server, pull, config, words):
+    server.files["adapter_config.json"] = config
+    refused(pull(), words)
+
+
+def test_broken_weights_and_a_high_rank(server, pull):
+    refused(pull("--max-rank", "4"), "LoRA rank 8 is greater than max_lora_rank 4")
+    server.files["adapter_model.safetensors"] = b"not safetensors at all"
+    refused(pull(), "adapter_model.safetensors")
+
+
+def test_pickle(server, pull):
+    server.files["adapter_model.bin"] = server.files.pop("adapter_model.safetensors")
+    refused(pull(), "pickle can run code")
+    folder = pull("--allow-pickle").stdout.strip()
+    assert (Path(folder) / "adapter_model.bin").exists()
+
+
+# ---- where URLs lead ----
+
+def test_addresses_and_redirects(server, pull, tmp_path):
+    refused(pull(url="http://169.254.169.254/sql"), "169.254.169.254 is not allowed")
+    refused(pull(url="http://[::ffff:a9fe:a9fe]/sql"), "is not allowed")
+    refused(pull(url="http://2852039166/sql"), "169.254.169.254 is not allowed")
+    server.faults.redirect = (302, "http://169.254.169.254")
+    refused(pull(), "169.254.169.254 is not allowed")
+    other = FaultServer(server.files["adapter_model.safetensors"])
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret\n")
+    server.faults.redirect = (302, f"http://127.0.0.1:{other.port}")
+    result = pull("--secret-file", f"token={secret}", "--log-level", "debug")
+    check(result, server)
+    assert all("Authorization" in headers for _, _, headers in server.requests[-2:])
+    assert not any("Authorization" in headers for _, _, headers in other.requests)
+    assert "s3cret" not in result.stdout + result.stderr
+    assert not any(b"s3cret" in p.read_bytes() for p in (tmp_path / "cache").rglob("*") if p.is_file())
+    other.close()
+
+
+def test_links_in_the_cache_are_not_followed(server, pull, tmp_path):
+    folder = check(pull(), server)
+    target = tmp_path / "target"
+    target.write_bytes((folder / "adapter_model.safetensors").read_bytes())
+    (folder / "adapter_model.safetensors").unlink()
+    (folder / "adapter_model.safetensors").symlink_to(target)
+    check(pull(), server)
+    assert not (folder / "adapter_model.safetensors").is_symlink()  # it was brought anew
+    assert server.gets == 2
+
+
+# ---- the disk ----
+
+def test_a_full_disk_is_said_plainly(server, pull, tmp_path):
+    """On a file system of 24 MiB in a mount namespace of its own."""
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0:
+        pytest.skip("no namespaces here")
+    server.files["adapter_model.safetensors"] = safetensors(40 * MIB, seed=4)
+    mount = tmp_path / "mount"
+    mount.mkdir()
+
+    def on_small_disk(script):
+        return subprocess.run(["unshare", "-rm", "sh", "-c", f'mount -t tmpfs -o size=24m none "{mount}" && {script}'],
+                              capture_output=True, text=True, timeout=60 * SLOW)
+
+    pulled = " ".join(command(url=server.url, cache=mount / "cache"))
+    refused(on_small_disk(pulled), "the disk of the cache is too full", "are needed", "are free")
+    # Nobody said how much would come.
+    server.faults.has_head = server.faults.has_ranges = False
+    refused(on_small_disk(pulled), "the disk of the cache is full")
+
+
+# ---- many at once, and kills ----
+
+def test_many_processes_bring_it_once(server, tmp_path):
+    server.faults.rate = 8 * MIB
+    arguments = command(url=server.url, cache=tmp_path / "cache")
+    callers = [subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(12)]
+    results = [caller.communicate(timeout=60 * SLOW) for caller in callers]
+    assert [caller.returncode for caller in callers] == [0] * len(callers), results
+    assert len({out for out, _ in results}) == 1
+    assert server.served == len(server.files["adapter_model.safetensors"])
+
+
+def test_kill_9_at_many_points_leaves_it_whole_or_goes_on(server, tmp_path):
+    weights = server.files["adapter_model.safetensors"] = safetensors(80 * MIB, seed=6)
+    server.faults.rate = 24 * MIB
+    arguments = command(url=server.url, cache=tmp_path / "cache")
+    kills = 0
+    while kills < 40:
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            process.wait(timeout=0.02 + 0.025 * kills)
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += 1
+        for folder in objects(tmp_path / "cache"):
+            assert (folder / "adapter_model.safetensors").read_bytes() == weights  # what is there is whole
+    server.faults.rate = None
+    check(subprocess.run(arguments, capture_output=True, text=True, timeout=60 * SLOW), server)
+    assert staged(tmp_path / "cache") == []
+    # Each try begins where the one before had noted, never before.
+    starts = [int(text[6:].split("-")[0]) for text in server.ranges() if text]
+    for chunk in range(3):
+        mine = [start for start in starts if start // (32 * MIB) == chunk]
+        assert mine == sorted(mine)
+    assert kills >= 3 and len(set(starts)) >= 6
+    assert sorted(path.name for path in (tmp_path / "cache/v1").iterdir()) == ["locks", "objects", "sources", "staging", "uses"]
+
+
+def test_interrupt_ends_it_and_the_next_goes_on(server, tmp_path):
+    server.faults.rate = MIB
+    arguments = command(url=server.url, cache=tmp_path / "cache")
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while server.served < MIB // 2:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10 * SLOW)
+    assert process.returncode == 1 and "cancelled" in said
+    server.faults.rate = None
+    check(subprocess.run(arguments, capture_output=True, text=True, timeout=60), server)
+    assert int(server.ranges()[1][6:].split("-")[0]) > MIB // 4
+
+
+# ---- davit cache ----
+
+def cache_command(verb, cache, *options):
+    return subprocess.run([DAVIT, "cache", verb, "--cache", str(cache), *options], capture_output=True, text=True, timeout=60)
+
+
+def test_the_cap_removes_what_was_used_longest_ago(server, pull, tmp_path):
+    folders = []
+    for seed in range(4):
+        server.files["adapter_model.safetensors"] = safetensors(4 * MIB, seed=seed)
+        folders.append(check(pull("--cache-size", "10MiB", url=f"{server.url}{seed}"), server))
+        os.utime(folders[-1], (1000 + seed, 1000 + seed))
+    assert [folder.exists() for folder in folders] == [False, False, True, True]
+    listed = cache_command("ls", tmp_path / "cache")
+    assert listed.stdout.count(server.url) == 2
+    pruned = cache_command("prune", tmp_path / "cache", "--keep", "5MiB")
+    assert pruned.stdout.startswith("removed 1 adapters")
+    assert [folder.exists() for folder in folders] == [False, False, False, True]
+
+
+def test_verify_finds_what_changed(server, pull, tmp_path):
+    folder = check(pull(), server)
+    assert cache_command("verify", tmp_path / "cache").returncode == 0
+    with open(folder / "adapter_model.safetensors", "r+b") as file:
+        file.seek(MIB)
+        file.write(b"x")
+    result = cache_command("verify", tmp_path / "cache")
+    assert result.returncode == 1 and "adapter_model.safetensors: expected SHA-256" in result.stdout
+    assert cache_command("prune", tmp_path / "cache").returncode == 0
+    check(pull(), server)
+
+
+def test_a_folder_is_taken_as_it_is(server, pull, tmp_path):
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    for name, data in server.files.items():
+        (folder / name).write_bytes(data)
+    digest = hashlib.sha256(server.files["adapter_model.safetensors"]).hexdigest()
+    for url in (str(folder), f"file://{folder}"):
+        assert pull("--digest", digest, url=url).stdout.strip() == str(folder)
+    refused(pull("--digest", "0" * 64, url=str(folder)), "expected weights with SHA-256")
+    refused(pull(url=str(tmp_path / "absent")), "there is no such folder here")
+    (folder / "adapter_config.json").unlink()
+    refused(pull(url=str(folder)), "adapter_config.json")
+
+
+@pytest.mark.parametrize("arguments", [[], ["a", "b"], ["/x", "--digest", "12"], ["/x", "--allow-address", "nowhere"]])
+def test_wrong_usage(arguments):
+    result = subprocess.run([DAVIT, "pull", *arguments], capture_output=True, text=True, timeout=20)
+    assert result.returncode == 2 and "davit pull --help" in result.stderr
+
+
+def test_schemes_that_are_not_known(pull):
+    refused(pull(url="ftp://127.0.0.1/sql"), "expected s3://")
