@@ -75,10 +75,9 @@ static bool is_loopback(const char *authority, size_t len) {
 static int check_token_uri(const struct google_credentials *credentials, struct error *err) {
     const char *uri = credentials->token_uri;
     size_t scheme_len = strncasecmp(uri, "https://", 8) == 0 ? 8 : strncasecmp(uri, "http://", 7) == 0 ? 7 : 0;
-    const char *authority = uri + scheme_len;
-    size_t len = strcspn(authority, "/?#");
     bool is_plain = strspn(uri, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/[]%") == strlen(uri);
-    if (scheme_len == 0 || len == 0 || !is_plain || (scheme_len == 7 && !is_loopback(authority, len))) {
+    size_t len = scheme_len > 0 ? strcspn(strstr(uri, "://") + 3, "/?#") : 0;
+    if (len == 0 || !is_plain || (scheme_len == 7 && !is_loopback(uri + scheme_len, len))) {
         return error_set(err, ERROR_INVALID, "%s: \"token_uri\": expected an https:// URL (http:// on this machine only)",
                          credentials->origin);
     }
