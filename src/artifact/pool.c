@@ -34,7 +34,7 @@ struct job {
     struct artifact_secrets secrets;
     struct artifact_progress progress;
     bool is_taken; /* by a worker; under the mutex */
-    TAILQ_HEAD(, artifact_ticket) tickets;
+    TAILQ_HEAD(ticket_list, artifact_ticket) tickets;
     struct artifact_found found;
     struct error err;
     int result;
@@ -44,7 +44,7 @@ STAILQ_HEAD(job_queue, job);
 struct artifact_pool {
     struct loop *loop;
     struct artifact_cache *cache;
-    TAILQ_HEAD(, job) jobs;
+    TAILQ_HEAD(job_list, job) jobs;
     size_t job_count;
     size_t ticket_count;
     int news_fd;

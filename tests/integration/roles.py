@@ -125,9 +125,10 @@ class Fakes(Process):
             start = (random.randrange(100, 250), random.randrange(0, 256 - (count + 253) // 254))
             prefix = network or f"127.{start[0]}"
             self.addresses = [f"{prefix}.{start[1] + i // 254}.{1 + i % 254}" for i in range(count)]
-            super().__init__(Path(folder) / f"fakes-{prefix}.{start[1]}-{secrets.token_hex(3)}.log", program("tests/fake_engine/fake_engine"), "--addresses",
-                             ",".join(self.addresses), "--kind", kind, "--sidecar-port", 8080 if sidecar else 0, "--settings",
-                             json.dumps(settings or {}), "--log-entries", log_entries)
+            log = Path(folder) / f"fakes-{prefix}.{start[1]}-{secrets.token_hex(3)}.log"  # never one that says already that it is ready
+            super().__init__(log, program("tests/fake_engine/fake_engine"), "--addresses", ",".join(self.addresses), "--kind", kind,
+                             "--sidecar-port", 8080 if sidecar else 0, "--settings", json.dumps(settings or {}),
+                             "--log-entries", log_entries)
             if self.starts():
                 return
         raise AssertionError("no free addresses for fake engines")

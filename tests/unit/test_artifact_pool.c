@@ -13,8 +13,8 @@ struct world {
     struct loop *loop; /* of the server and of the callers */
     struct http_server *server;
     int port;
-    int downloads;   /* of the weights */
-    int stalls; /* held back */
+    int downloads; /* of the weights */
+    int stalls;    /* held back */
     struct http_request *held;
     bool holds;
     char *folder;
