@@ -201,8 +201,12 @@ static void compare_objects(const struct preview_input *input, struct preview *p
         add_step(preview, PREVIEW_CREATE, NULL, NULL);
         return;
     }
+    cleanup_json json_t *before = json_deep_copy(input->existing); /* a default that is filled in is no change */
+    cleanup_json json_t *now = json_deep_copy(input->object);
+    model_adapter_default(before);
+    model_adapter_default(now);
     for (size_t i = 0; i < ARRAY_LEN(parents); i++) {
-        list_changes(json_at(input->existing, parents[i]), json_at(input->object, parents[i]), parents[i], &fields);
+        list_changes(json_at(before, parents[i]), json_at(now, parents[i]), parents[i], &fields);
     }
     if (fields.len > 0) {
         add_step(preview, PREVIEW_UPDATE, NULL, fields.data);

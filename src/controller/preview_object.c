@@ -60,8 +60,10 @@ json_t *preview_object(const json_t *file, const json_t *existing) {
     apply_member(object, before, file, "metadata", "labels");
     apply_member(object, before, file, "metadata", "annotations");
     apply_member(object, before, file, "", "spec");
+    cleanup_json json_t *read = json_deep_copy(existing); /* a default that is filled in is no change */
+    model_adapter_default(read);
     model_adapter_default(object);
-    if (!json_equal(json_object_get(object, "spec"), json_object_get(existing, "spec"))) {
+    if (!json_equal(json_object_get(object, "spec"), json_object_get(read, "spec"))) {
         int64_t generation = json_int_at(existing, "metadata.generation", 0);
         json_object_set_new(json_object_get(object, "metadata"), "generation", json_integer(generation + 1));
     }
