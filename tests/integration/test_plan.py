@@ -1,5 +1,6 @@
 """davit plan: what it says would be done is what the controller then does, and saying it changes nothing."""
 
+import http.client
 import json
 import subprocess
 
@@ -7,7 +8,7 @@ import pytest
 import yaml
 from fake_world import BASE, FakeWorld
 from roles import program
-from world import SLOW, until
+from world import SLOW, TINY, until
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,15 @@ def plan(room, *documents, options=(), output="json"):
 def steps(plan, *actions):
     """Of these kinds: (action, pod), in order."""
     return [(step["action"], step.get("pod")) for step in plan["steps"] if not actions or step["action"] in actions]
+
+
+def load(address, name, path):
+    """By hand."""
+    connection = http.client.HTTPConnection(address, 8000, timeout=20)
+    connection.request("POST", "/v1/load_lora_adapter", json.dumps({"lora_name": name, "lora_path": path}),
+                       {"Content-Type": "application/json"})
+    assert connection.getresponse().status == 200
+    connection.close()
 
 
 CALLS = {"load": "load", "unload": "unload", "generate": "prove"}
@@ -71,7 +81,9 @@ def check_carried_out(room, plan, name, apply, is_done):
     start = log_length(room)
     apply()
     until(is_done, f"{name}: {plan['result']}", 30)
-    room.settle()
+    polled = [room.pods[pod] for pod in plan["result"]["pods"]]
+    before = room.polls()
+    until(lambda: all(room.polls()[address] >= before[address] + 3 for address in polled), "some polls more of what serves")
     assert calls(room, name, start) == said(plan)
     status = room.api.get("modeladapters", name)["status"]
     assert status["phase"] == plan["result"]["phase"]
@@ -94,7 +106,7 @@ def test_a_plan_changes_nothing(world):
         assert log_length(room) == start, "nothing was loaded, unloaded or generated"
         assert room.api.get("modeladapters", "a") is None
         after = room.polls()
-        assert all(after[address] > before[address] for address in before), "each engine was asked what it holds"
+        assert after == {address: count + 1 for address, count in before.items()}, "each engine was asked once what it holds"
 
 
 def test_a_new_adapter_is_loaded_as_planned_and_then_nothing_is_to_do(world):
@@ -107,7 +119,7 @@ def test_a_new_adapter_is_loaded_as_planned_and_then_nothing_is_to_do(world):
         status, text = plan(room, adapter_of("a"), output="table")
         assert status == 0 and f"ModelAdapter {room.namespace}/a: nothing to do\n" in text, text
         status, plans = plan(room, adapter_of("a"), options=["--offline"])
-        assert status == 0 and len(plans["a"]["notes"]) == 3, plans
+        assert status == 0 and len(plans["a"]["notes"]) == 1, plans
 
 
 def test_a_new_revision_rolls_as_planned(world):
@@ -142,10 +154,86 @@ def test_scaling_in_both_directions_goes_as_planned(world):
                               and len(room.published("a")) == replicas)
 
 
-def test_a_label_that_was_lost_and_a_foreign_adapter_are_named(world):
+def test_a_label_that_was_lost_is_acted_on_as_planned(world):
     with world.room(2) as room:
-        status, text = plan(room, adapter_of("a", podSelector={"matchLabels": {"app": "none"}}))
-        assert status == 1 and text["a"]["blocked"][0]["reason"] == "NoMatchingPods"
+        room.apply("a")
+        room.wait("a", "FullyLoaded")
+        labels = {"metadata": {"labels": {"model.aibrix.ai/name": "another"}}}
+        status, plans = plan(room, adapter_of("a", podSelector={"matchLabels": {"model.aibrix.ai/name": "another"}}))
+        assert status == 1 and plans["a"]["blocked"][0]["reason"] == "NoMatchingPods", plans
+        assert said(plans["a"]) == {pod: ["unload"] for pod in room.pods}
+        status, plans = plan(room, adapter_of("a"), adapter_of("b", replicas=1))
+        assert (status, steps(plans["a"])) == (1, []) and len(steps(plans["b"], "load")) == 1
+        room.api.patch("pods", "pod-1", labels)
+        until(lambda: room.fakes.adapters(room.pods["pod-1"]) == {}, "it is gone from the pod")
+        status, plans = plan(room, adapter_of("a"))
+        assert status == 0 and plans["a"]["result"]["pods"] == ["pod-0"]
+
+
+def test_what_stands_in_the_way_is_named(world):
+    with world.room(3) as room:
+        taken, unready, well = room.pods
+        room.set_pod(unready, room.pods[unready], ready=False)
+        load(room.pods[taken], "a", "/somebody/elses")
+        status, plans = plan(room, adapter_of("a"))
+        assert status == 1 and said(plans["a"]) == {well: ["load", "prove"]}
+        blocked = {item.get("pod"): item for item in plans["a"]["blocked"]}
+        assert blocked[taken]["reason"] == "Conflict" and "/somebody/elses" in blocked[taken]["message"]
+        assert blocked[unready]["reason"] == "PodNotReady"
+        check_carried_out(room, plans["a"], "a", lambda: room.apply("a"), lambda: room.published("a") == {room.pods[well]})
+        room.api.create("services", {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "b"},
+                                     "spec": {"ports": [{"port": 80}], "selector": {"app": "theirs"}}})
+        status, plans = plan(room, adapter_of("b"))
+        assert status == 1 and "ServiceCreateError" in {item["reason"] for item in plans["b"]["blocked"]}
+        assert not steps(plans["b"], "publish", "create-service", "update-service", "create-slice")
+
+
+def test_an_engine_that_does_not_answer_is_said_to_be_believed(world):
+    with world.room(2) as room:
+        room.apply("a")
+        room.wait("a", "FullyLoaded")
+        room.fakes.fault(room.pods["pod-1"], list={"hang": True})
+        status, plans = plan(room, adapter_of("a"), options=["--timeout", "300ms"])
+        assert status == 0 and steps(plans["a"]) == []
+        assert len(plans["a"]["notes"]) == 1 and "pod pod-1 could not be asked" in plans["a"]["notes"][0], plans
+        room.fakes.fault(room.pods["pod-1"], list=None)
+        status, plans = plan(room, adapter_of("a"))
+        assert status == 0 and not plans["a"]["notes"]
+
+
+def test_engines_are_asked_with_the_adapters_key(world):
+    with world.room(1, settings={"api_key": "top-secret-key"}) as room:
+        status, plans = plan(room, adapter_of("a"))
+        assert status == 1 and "401" in plans["a"]["notes"][0] and "top-secret-key" not in str(plans), plans
+        room.api.create("secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"},
+                                    "stringData": {"api-key": "top-secret-key"}})
+        for spec in ({"apiKeySecretRef": {"name": "keys"}}, {"additionalConfig": {"api-key": "top-secret-key"}}):
+            status, plans = plan(room, adapter_of("a", **spec))
+            assert status == 1 and not plans["a"]["notes"] and steps(plans["a"], "load") == [("load", "pod-0")], plans
+
+
+def test_with_a_sidecar(world):
+    with world.room(2, sidecar=True) as room:
+        artifact = str(TINY / "adapter-a")
+        _, plans = plan(room, adapter_of("a", artifactURL=artifact))
+        check_carried_out(room, plans["a"], "a", lambda: room.apply("a", artifact),
+                          lambda: room.condition("a", "FullyLoaded").get("status") == "True")
+        assert plan(room, adapter_of("a", artifactURL=artifact))[0] == 0
+
+
+def test_documents_after_another_find_what_it_would_have_done(world):
+    with world.room(2) as room:
+        for pod, address in room.pods.items():
+            room.api.delete("pods", pod)
+            room.api.create("pods", {
+                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod, "labels": {"model.aibrix.ai/name": BASE}},
+                "spec": {"containers": [{"name": "engine", "image": "none", "args": ["--max-cpu-loras", "1"]}]}})
+            room.set_pod(pod, address)
+        status, plans = plan(room, *(adapter_of(name, replicas=1) for name in "abc"))
+        assert status == 1
+        placed = [pod for name in "abc" for _, pod in steps(plans[name], "load")]
+        assert sorted(placed) == ["pod-0", "pod-1"], "each has room for one"
+        assert plans["c"]["blocked"][0]["reason"] == "InsufficientCapacity"
 
 
 def test_errors_name_the_field_and_other_documents_are_skipped(world):
@@ -159,3 +247,15 @@ def test_errors_name_the_field_and_other_documents_are_skipped(world):
         assert status == 2 and "Secret s (v1) is no ModelAdapter" in text, text
         status, text = plan(room, secret, adapter_of("a"), output="table")
         assert status == 1 and "skipped" in text and "load" in text, text
+        status, plans = plan(room, {"apiVersion": "v1", "kind": "List", "items": [adapter_of("a"), adapter_of("b")]})
+        assert status == 1 and sorted(plans) == ["a", "b"]
+        elsewhere = adapter_of("a")
+        elsewhere["metadata"]["namespace"] = "elsewhere"
+        status, text = plan(room, elsewhere)
+        assert status == 2 and "elsewhere" in text, text
+        status, text = plan(room, adapter_of("a"), adapter_of("a"))
+        assert status == 2 and "twice" in text, text
+        for arguments in ((), ("-f", "/no/such/file"), ("-f", "-", "--proof", "maybe"), ("-f", "-", "-n", "no-such-namespace")):
+            done = subprocess.run([program(), "plan", "--kubeconfig", room.api.kubeconfig, *arguments], capture_output=True, text=True,
+                                  input=yaml.safe_dump(adapter_of("a")), timeout=60 * SLOW)
+            assert done.returncode == 2 and done.stderr.startswith("davit plan: ") and not done.stdout, done
