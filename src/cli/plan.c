@@ -5,13 +5,13 @@
 #include "adapter/model_adapter.h"
 #include "cli/plan_file.h"
 #include "cli/plan_gather.h"
+#include "cli/plan_notes.h"
 #include "cli/plan_print.h"
 #include "controller/publish.h"
 
 #include <string.h>
 
 #define ENGINE_TIMEOUT_MS 5000
-#define NOTED_PODS_MAX 10
 
 enum { EXIT_SAME = 0, EXIT_CHANGES = 1, EXIT_ERROR = 2 }; /* as `kubectl diff` */
 
@@ -57,47 +57,6 @@ static int validate_all(const struct settings *settings, const struct plan_gathe
 
 /* ---- one adapter ---- */
 
-static void add_note(json_t *notes, const char *format, ...) DAVIT_PRINTF(2, 3);
-static void add_note(json_t *notes, const char *format, ...) {
-    char text[1024];
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(text, sizeof(text), format, arguments);
-    va_end(arguments);
-    json_array_append_new(notes, plan_text(text));
-}
-
-static void note_believed(const struct plan_room *room, const json_t *believed, json_t *notes) {
-    size_t count = json_array_size(believed);
-    for (size_t i = 0; i < count && i < NOTED_PODS_MAX; i++) {
-        const char *name = json_string_value(json_array_get(believed, i));
-        size_t at = 0;
-        bool is_known = plan_gather_find(&room->pods, name, &at) != NULL;
-        const char *failure = is_known ? room->engines[at].failure : NULL;
-        add_note(notes, "pod %s could not be asked what it holds, so the adapter's status is believed: %.600s", name,
-                 failure != NULL ? failure : "it is not known why");
-    }
-    if (count > NOTED_PODS_MAX) {
-        add_note(notes, "%zu more pods could not be asked", count - NOTED_PODS_MAX);
-    }
-}
-
-static json_t *notes_of(const struct plan_room *room, const struct preview *preview, bool is_offline) {
-    json_t *notes = json_array();
-    if (is_offline && json_array_size(preview->believed) > 0) {
-        add_note(notes, "no engine was asked what it holds (--offline): the adapter's status is believed");
-    } else {
-        note_believed(room, preview->believed, notes);
-    }
-    if (preview->is_example) {
-        add_note(notes, "other pods are as good: the uid that the API gives the new object decides, so these are an example");
-    }
-    if (preview->is_cut) {
-        add_note(notes, "the plan goes on; this is its beginning");
-    }
-    return notes;
-}
-
 static json_t *preview_one(const struct settings *settings, const struct plan_gather *gather, const json_t *wanted) {
     struct plan_room *room = plan_gather_room(gather, kube_namespace(wanted));
     size_t at = json_array_size(room->adapters.items);
@@ -117,7 +76,7 @@ static json_t *preview_one(const struct settings *settings, const struct plan_ga
     }
     struct preview preview;
     preview_make(&input, &preview);
-    cleanup_json json_t *notes = notes_of(room, &preview, settings->is_offline);
+    cleanup_json json_t *notes = plan_notes(room, input.existing, &preview, settings->is_offline);
     json_t *result = plan_print_json(&preview, notes);
     /* Those that follow in the file find it as it is then. */
     if (input.existing != NULL) {

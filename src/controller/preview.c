@@ -127,7 +127,8 @@ static void perform(struct preview_world *world, const struct plan_action *actio
         break;
     case HOLD_UNLOADING:
         if (place->has_left) {
-            add_step(preview, PREVIEW_DRAIN, pod, NULL);
+            cleanup_free char *limit = xasprintf("at most %lld s", (long long)(plan_drain_ms(&world->spec) / 1000));
+            add_step(preview, PREVIEW_DRAIN, pod, limit);
             place->has_left = false;
         }
         add_step(preview, PREVIEW_UNLOAD, pod, hold->revision);

@@ -43,9 +43,9 @@ enum preview_action {
     PREVIEW_PROVE,
     PREVIEW_PUBLISH,  /* its endpoint */
     PREVIEW_WITHDRAW, /* its endpoint */
-    PREVIEW_DRAIN,
-    PREVIEW_UNLOAD,  /* detail: the revision, "" = one that is not known */
-    PREVIEW_RELEASE, /* an object that is being deleted is let go */
+    PREVIEW_DRAIN,    /* detail: how long at most */
+    PREVIEW_UNLOAD,   /* detail: the revision, "" = one that is not known */
+    PREVIEW_RELEASE,  /* an object that is being deleted is let go */
 };
 const char *preview_action_name(enum preview_action action); /* "load", "create-service", ... */
 

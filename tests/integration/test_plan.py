@@ -149,9 +149,15 @@ def test_scaling_in_both_directions_goes_as_planned(world):
         for replicas, action in ((3, "load"), (1, "unload")):
             status, plans = plan(room, adapter_of("a", replicas=replicas))
             assert status == 1 and len(steps(plans["a"], action)) == 2
-            check_carried_out(room, plans["a"], "a", lambda replicas=replicas: room.api.patch("modeladapters", "a", {"spec": {"replicas": replicas}}),
-                              lambda replicas=replicas: sum("a" in room.fakes.adapters(address) for address in room.pods.values()) == replicas
-                              and len(room.published("a")) == replicas)
+
+            def scale(replicas=replicas):
+                room.api.patch("modeladapters", "a", {"spec": {"replicas": replicas}})
+
+            def is_done(replicas=replicas):
+                holders = [address for address in room.pods.values() if "a" in room.fakes.adapters(address)]
+                return len(holders) == replicas and room.published("a") == set(holders)
+
+            check_carried_out(room, plans["a"], "a", scale, is_done)
 
 
 def test_a_label_that_was_lost_is_acted_on_as_planned(world):
@@ -199,6 +205,16 @@ def test_an_engine_that_does_not_answer_is_said_to_be_believed(world):
         room.fakes.fault(room.pods["pod-1"], list=None)
         status, plans = plan(room, adapter_of("a"))
         assert status == 0 and not plans["a"]["notes"]
+
+
+def test_what_failed_until_now_is_said_to_have_failed(world):
+    with world.room(1) as room:
+        room.fakes.fault(load={"status": 400, "message": "rank 64 exceeds 16"})
+        room.apply("a")
+        until(lambda: room.loads("a").get("pod-0", {}).get("state") == "Failed", "the load fails")
+        status, plans = plan(room, adapter_of("a"))
+        assert status == 1 and said(plans["a"]) == {"pod-0": ["load", "prove"]}
+        assert "pod-0" in plans["a"]["notes"][0] and "rank 64 exceeds 16" in plans["a"]["notes"][0], plans
 
 
 def test_engines_are_asked_with_the_adapters_key(world):
