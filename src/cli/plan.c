@@ -7,6 +7,7 @@
 #include "cli/plan_gather.h"
 #include "cli/plan_notes.h"
 #include "cli/plan_print.h"
+#include "cli/printable.h"
 #include "controller/publish.h"
 
 #include <string.h>
@@ -25,21 +26,27 @@ struct settings {
 
 /* ---- what may be applied ---- */
 
+static void complain(const char *file, const json_t *adapter, const char *field, const char *message) {
+    cleanup_free char *text = xasprintf("davit plan: %s: ModelAdapter %s/%s: %s%s%s", file, kube_namespace(adapter),
+                                        kube_name(adapter), field, field[0] != '\0' ? ": " : "", message);
+    cleanup_buffer struct buffer line = BUFFER_INIT;
+    printable_append_line(&line, text);
+    (void)fprintf(stderr, "%s\n", buffer_text(&line));
+}
+
 /* Every reason on a line of its own, as the API would give them. */
 static int validate(const char *file, const json_t *given, const json_t *wanted, const json_t *existing) {
-    const char *namespace = kube_namespace(wanted), *name = kube_name(wanted);
     cleanup_json json_t *unknown = json_array();
     cleanup_json json_t *causes = json_array();
     model_adapter_unknown_fields(given, unknown);
     int count = model_adapter_validate(wanted, existing, causes);
     for (size_t i = 0; i < json_array_size(unknown); i++) {
-        (void)fprintf(stderr, "davit plan: %s: ModelAdapter %s/%s: unknown field \"%s\"\n", file, namespace, name,
-                      json_string_value(json_array_get(unknown, i)));
+        cleanup_free char *message = xasprintf("unknown field \"%s\"", json_string_value(json_array_get(unknown, i)));
+        complain(file, wanted, "", message);
     }
     for (size_t i = 0; i < json_array_size(causes); i++) {
         const json_t *cause = json_array_get(causes, i);
-        (void)fprintf(stderr, "davit plan: %s: ModelAdapter %s/%s: %s: %s\n", file, namespace, name,
-                      json_string_at(cause, "field", ""), json_string_at(cause, "message", ""));
+        complain(file, wanted, json_string_at(cause, "field", ""), json_string_at(cause, "message", ""));
     }
     return count + (int)json_array_size(unknown);
 }

@@ -1,7 +1,9 @@
 #include "cli/plan_file.h"
 
 #include "adapter/names.h"
+#include "adapter/syntax.h"
 #include "base/file.h"
+#include "cli/printable.h"
 #include "kube/yaml.h"
 
 #include <errno.h>
@@ -43,16 +45,44 @@ static bool is_there(const json_t *adapters, const char *namespace, const char *
     return false;
 }
 
-static int add_adapter(struct plan_file *file, const json_t *document, const char *only, const char *fallback, struct error *err) {
-    const char *name = json_string_at(document, "metadata.name", "");
-    const char *given = json_string_at(document, "metadata.namespace", "");
-    const char *namespace = given[0] != '\0' ? given : only != NULL ? only : fallback;
+/* A member that kubectl merges into what is stored; it may be absent. */
+static int check_object(const json_t *document, const char *name, const char *path, struct error *err) {
+    const json_t *value = json_at(document, path);
+    return value == NULL || json_is_object(value)
+               ? 0
+               : error_set(err, ERROR_INVALID, "ModelAdapter %s: %s: expected an object", name, path);
+}
+
+static bool is_namespace(const char *text) {
+    return syntax_is_subdomain(text) && strchr(text, '.') == NULL && strlen(text) <= 63;
+}
+
+static int check_adapter(const json_t *document, const char *name, const char *namespace, const char *only, struct error *err) {
+    static const char *const objects[] = {"spec", "metadata.labels", "metadata.annotations"};
     if (name[0] == '\0') {
         return error_set(err, ERROR_INVALID, "a ModelAdapter without metadata.name");
+    }
+    if (!is_namespace(namespace)) {
+        return error_set(err, ERROR_INVALID, "ModelAdapter %s: \"%s\" is no name of a namespace", name, namespace);
     }
     if (only != NULL && strcmp(namespace, only) != 0) {
         return error_set(err, ERROR_INVALID, "ModelAdapter %s: metadata.namespace: expected \"%s\" (--namespace), found \"%s\"",
                          name, only, namespace);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(objects); i++) {
+        if (check_object(document, name, objects[i], err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int add_adapter(struct plan_file *file, const json_t *document, const char *only, const char *fallback, struct error *err) {
+    const char *name = json_string_at(document, "metadata.name", "");
+    const char *given = json_string_at(document, "metadata.namespace", "");
+    const char *namespace = given[0] != '\0' ? given : only != NULL ? only : fallback;
+    if (check_adapter(document, name, namespace, only, err) < 0) {
+        return -1;
     }
     if (is_there(file->adapters, namespace, name)) {
         return error_set(err, ERROR_INVALID, "ModelAdapter %s/%s is there twice", namespace, name);
@@ -88,8 +118,10 @@ static int add_document(struct plan_file *file, const json_t *document, const ch
     if (strcmp(kind, MODEL_ADAPTER_KIND) == 0 && strcmp(version, MODEL_ADAPTER_API_VERSION) == 0) {
         return add_adapter(file, document, only, fallback, err);
     }
-    buffer_printf(&file->skipped, "%s %s (%s) is no ModelAdapter of " MODEL_ADAPTER_API_VERSION ": skipped\n", kind,
-                  json_string_at(document, "metadata.name", "without a name"), version);
+    cleanup_free char *line = xasprintf("%s %s (%s) is no ModelAdapter of " MODEL_ADAPTER_API_VERSION ": skipped", kind,
+                                        json_string_at(document, "metadata.name", "without a name"), version);
+    printable_append_line(&file->skipped, line);
+    buffer_append_char(&file->skipped, '\n');
     return 0;
 }
 

@@ -52,6 +52,9 @@ int plan_gather_run(struct plan_gather *gather, const struct plan_gather_options
                     struct error *err) DAVIT_MUST_USE;
 void plan_gather_release(struct plan_gather *gather);
 
+/* A question was answered, or will not be. */
+void plan_gather_end_one(struct plan_gather *gather);
+
 struct plan_room *plan_gather_room(const struct plan_gather *gather, const char *namespace);
 /* The object of that name in a list; NULL when there is none. Borrowed. */
 json_t *plan_gather_find(const struct api_list *list, const char *name, size_t *ret_index);
