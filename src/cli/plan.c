@@ -168,6 +168,9 @@ static int check_usage(struct settings *settings, struct error *err) {
     if (settings->output != NULL && strcmp(settings->output, "json") != 0 && strcmp(settings->output, "table") != 0) {
         return error_set(err, ERROR_INVALID, "--output: expected table or json, found \"%s\"", settings->output);
     }
+    if (settings->timeout_ms <= 0) {
+        return error_set(err, ERROR_INVALID, "--timeout: expected more than 0");
+    }
     if (placement_policy_parse(settings->policy_name, &settings->policy) < 0) {
         return error_set(err, ERROR_INVALID, "--model-adapter-scheduler-policy: expected %s, found \"%s\"",
                          placement_policy_names(), settings->policy_name);

@@ -271,7 +271,8 @@ def test_errors_name_the_field_and_other_documents_are_skipped(world):
         assert status == 2 and "elsewhere" in text, text
         status, text = plan(room, adapter_of("a"), adapter_of("a"))
         assert status == 2 and "twice" in text, text
-        for arguments in ((), ("-f", "/no/such/file"), ("-f", "-", "--proof", "maybe"), ("-f", "-", "-n", "no-such-namespace")):
+        for arguments in ((), ("-f", "/no/such/file"), ("-f", "-", "--proof", "maybe"), ("-f", "-", "--timeout", "0s"),
+                          ("-f", "-", "-n", "no-such-namespace")):
             done = subprocess.run([program(), "plan", "--kubeconfig", room.api.kubeconfig, *arguments], capture_output=True, text=True,
                                   input=yaml.safe_dump(adapter_of("a")), timeout=60 * SLOW)
             assert done.returncode == 2 and done.stderr.startswith("davit plan: ") and not done.stdout, done
