@@ -136,7 +136,7 @@ static int plan_all(const struct settings *settings, const struct kube_config *c
     return result;
 }
 
-static int run(const struct settings *settings, struct error *err) {
+static int run(struct settings *settings, struct error *err) {
     cleanup_free char *path = NULL;
     cleanup_buffer struct buffer text = BUFFER_INIT;
     struct kube_config config = {0};
@@ -144,6 +144,7 @@ static int run(const struct settings *settings, struct error *err) {
         api_find_kubeconfig(settings->kubeconfig, settings->dir, &path, err) < 0 || kube_config_load(path, &config, err) < 0) {
         return -1;
     }
+    settings->enable_sidecar |= settings->kubeconfig == NULL && path != NULL; /* `davit up` starts its controller so */
     struct plan_file file;
     int result = plan_file_parse(&text, settings->namespace, config.namespace, &file, err);
     if (result < 0) {
@@ -214,7 +215,7 @@ int cli_plan(int argc, char **argv) {
         {.name = "enable-runtime-sidecar",
          .type = OPTION_FLAG,
          .target = &settings.enable_sidecar,
-         .help = "as the controller was started"},
+         .help = "as the controller was started (that of `davit up` is)"},
         {.name = "model-adapter-scheduler-policy",
          .type = OPTION_STRING,
          .target = &settings.policy_name,
