@@ -42,9 +42,9 @@ class EmbeddedApi(ApiServer):
     def make_namespace(self, api):
         api.create("namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": api.namespace}})
 
-    def written(self, _):
+    def written(self, api):
         """Another value after every write, to any object."""
-        return self.api.revision()
+        return api.revision()
 
 
 class RealApi:
