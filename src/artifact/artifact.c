@@ -59,16 +59,32 @@ void artifact_found_release(struct artifact_found *found) {
 
 /* ---- keys of records and locks ---- */
 
+/* Whoever chooses the server chooses what is there, under any version: what a Secret says of an endpoint is part of the keys, so that
+ * nobody puts something into the cache for those who ask another server. */
+static void append_endpoints(const struct fetch *fetch, struct buffer *text) {
+    const struct artifact_secrets *secrets = fetch->wanted->secrets;
+    for (size_t i = 0; secrets != NULL && i < secrets->count; i++) {
+        if (strcasestr(secrets->items[i].key, "endpoint") != NULL && secrets->items[i].value != NULL) {
+            buffer_printf(text, "\nendpoint %s", secrets->items[i].value);
+        }
+    }
+}
+
+static void key_of(const struct fetch *fetch, const char *kind, const char *url, const char *version, char out[CACHE_KEY_BYTES]) {
+    cleanup_buffer struct buffer text = BUFFER_INIT;
+    buffer_printf(&text, "%s\n%s\n%s", kind, url, version);
+    append_endpoints(fetch, &text);
+    cache_key(buffer_text(&text), out);
+}
+
 /* A version says all of a source's content; the URL goes without what is secret. */
 static void version_key(const struct fetch *fetch, const char *version, char out[CACHE_KEY_BYTES]) {
-    cleanup_free char *text = xasprintf("version\n%s\n%s", fetch->label, version);
-    cache_key(text, out);
+    key_of(fetch, "version", fetch->label, version, out);
 }
 
 /* What a URL and a revision led to the last time. Of the URL only its hash is kept. */
 static void name_key(const struct fetch *fetch, char out[CACHE_KEY_BYTES]) {
-    cleanup_free char *text = xasprintf("name\n%s\n%s", fetch->wanted->url, text_or_empty(fetch->wanted->revision));
-    cache_key(text, out);
+    key_of(fetch, "name", fetch->wanted->url, text_or_empty(fetch->wanted->revision), out);
 }
 
 /* ---- what the cache has ---- */
@@ -373,9 +389,13 @@ static int fetch_listed(struct fetch *fetch, bool *ret_is_stale, struct error *e
     return download_locked(fetch, key, total, ret_is_stale, err);
 }
 
+static bool is_offline(const struct fetch *fetch) {
+    return fetch->options->is_offline || (fetch->type->is_offline != NULL && fetch->type->is_offline());
+}
+
 static int fetch_remote(struct fetch *fetch, struct error *err) {
     const struct source_args args = {.options = fetch->options, .wanted = fetch->wanted, .http = fetch->http};
-    if (fetch->options->is_offline) {
+    if (is_offline(fetch)) {
         int found = find_offline(fetch, err);
         if (found != 0) {
             return found < 0 ? -1 : 0;

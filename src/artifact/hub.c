@@ -256,7 +256,12 @@ static void hub_explain_file(void *arg, const struct artifact_file *file, const 
     explain(arg, file->key, reply, err);
 }
 
+static bool is_offline_by_environment(void) {
+    return hub_is_offline(environment);
+}
+
 const struct source_type source_hub = {
+    .is_offline = is_offline_by_environment,
     .open = hub_open,
     .list = hub_list,
     .request = hub_request,

@@ -41,6 +41,8 @@ struct source_args {
 };
 
 struct source_type {
+    /* Whether the environment says that this source is not to be asked; NULL = it never does. */
+    bool (*is_offline)(void);
     /* Reads the URL and finds credentials; asks nobody yet. */
     int (*open)(const struct source_args *args, void **ret_source, struct error *err);
     /* What there is now, resolved once: every later request is for exactly this. Errors as of artifact_fetch. */
