@@ -15,7 +15,17 @@
 #define PICKLE "adapter_model.bin"
 #define PROBE_BYTES_MAX (1u << 20) /* of a whole file that comes where its first byte was asked for */
 
-static const char *const optional[] = {"tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json"};
+/* A tokenizer of the adapter's own; where the first one is not there, nobody is asked for the others. */
+static const char *const optional[] = {
+    "tokenizer_config.json",
+    "tokenizer.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+};
 
 struct http_source {
     const struct artifact_options *options;
@@ -289,9 +299,9 @@ static int http_list(void *arg, struct artifact_listing *listing, struct error *
     if (add_needed(source, listing, CONFIG, err) < 0 || add_weights(source, listing, err) < 0) {
         return -1;
     }
-    for (size_t i = 0; i < ARRAY_LEN(optional); i++) {
-        if (source_is_needed(optional[i], source->options->is_pickle_allowed) &&
-            add_optional(source, listing, optional[i], err) < 0) {
+    size_t before = listing->count;
+    for (size_t i = 0; i < ARRAY_LEN(optional) && (i == 0 || listing->count > before); i++) {
+        if (add_optional(source, listing, optional[i], err) < 0) {
             return -1;
         }
     }

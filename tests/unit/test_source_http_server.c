@@ -318,6 +318,8 @@ static void test_a_head_that_is_not_answered_is_not_asked_again(void **state) {
     const char *first = strstr(server.log.data, "HEAD ");
     assert_non_null(first);
     assert_null(strstr(first + 1, "HEAD "));
+    assert_non_null(strstr(server.log.data, "/tokenizer_config.json"));
+    assert_null(strstr(server.log.data, "/tokenizer.json")); /* where there is no tokenizer, its parts are not asked for */
     visit_close(&visit);
     server_close(&server);
 }
