@@ -1,5 +1,7 @@
 #include "runtime/lora_answer.h"
 
+#include "io/url.h"
+
 #include <string.h>
 
 void lora_answer_release(struct lora_answer *answer) {
@@ -52,20 +54,29 @@ static json_t *delegated_error(const struct lora_request *request, const char *r
 
 /* ---- success ---- */
 
-static void answer_loaded(const struct lora_request *request, const char *path, const struct loader_result *result,
-                          struct lora_answer *answer) {
+/* What the reference does not say: which content it is. */
+static void add_content(json_t *object, const char *name, const char *value) {
+    if (*value != '\0') {
+        json_object_set_new(object, name, text_value(value));
+    }
+}
+
+static void answer_loaded(const struct lora_request *request, const struct loader_result *result, struct lora_answer *answer) {
     if (request->is_direct) {
-        set_text(answer, xasprintf("Success: LoRA adapter '%s' loaded successfully from '%s'.", request->name, path));
+        set_text(answer, xasprintf("Success: LoRA adapter '%s' loaded successfully from '%s'.", request->name, result->path));
         return;
     }
-    cleanup_free char *message = xasprintf("Successfully loaded adapter %s from %s", request->name, request->source);
+    cleanup_free char *url = url_for_people(request->source);
+    cleanup_free char *message = xasprintf("Successfully loaded adapter %s from %s", request->name, url);
     json_t *engine = json_object();
     json_object_set_new(engine, "message", text_value(result->message));
     json_t *object = json_object();
     json_object_set_new(object, "status", json_string("success"));
     json_object_set_new(object, "message", text_value(message));
-    json_object_set_new(object, "local_path", text_value(path));
+    json_object_set_new(object, "local_path", text_value(result->path));
     json_object_set_new(object, "engine_response", engine);
+    add_content(object, "version", result->version);
+    add_content(object, "digest", result->digest);
     set_json(answer, 200, object);
 }
 
@@ -103,11 +114,21 @@ static char *delegated_message(enum lora_verb verb, const struct loader_result *
     return xasprintf("%s: %s", beginning, result->message);
 }
 
-void lora_answer_result(enum lora_verb verb, const struct lora_request *request, const char *path,
-                        const struct loader_result *result, struct lora_answer *ret_answer) {
+void lora_answer_progress(const struct lora_request *request, const char *state, const char *words,
+                          struct lora_answer *ret_answer) {
+    *ret_answer = (struct lora_answer){.body = BUFFER_INIT};
+    json_t *object = json_object();
+    json_object_set_new(object, "status", json_string(state));
+    json_object_set_new(object, "message", text_value(words));
+    json_object_set_new(object, "lora_name", text_value(request->name));
+    set_json(ret_answer, 202, object);
+}
+
+void lora_answer_result(enum lora_verb verb, const struct lora_request *request, const struct loader_result *result,
+                        struct lora_answer *ret_answer) {
     *ret_answer = (struct lora_answer){.body = BUFFER_INIT};
     if (result->status == 200 && verb == LORA_LOAD) {
-        answer_loaded(request, path, result, ret_answer);
+        answer_loaded(request, result, ret_answer);
     } else if (result->status == 200) {
         answer_unloaded(request, result, ret_answer);
     } else if (request->is_direct) {

@@ -15,9 +15,10 @@ struct lora_answer {
 };
 void lora_answer_release(struct lora_answer *answer);
 
-/* `path`: what the engine was given; load only. */
-void lora_answer_result(enum lora_verb verb, const struct lora_request *request, const char *path,
-                        const struct loader_result *result, struct lora_answer *ret_answer);
+void lora_answer_result(enum lora_verb verb, const struct lora_request *request, const struct loader_result *result,
+                        struct lora_answer *ret_answer);
+/* 202: a load that goes on. `state`: "downloading", ... */
+void lora_answer_progress(const struct lora_request *request, const char *state, const char *words, struct lora_answer *ret_answer);
 /* A refusal before anything was tried. `type`: for the direct form, e.g. "ValidationError". */
 void lora_answer_refusal(enum lora_verb verb, const struct lora_request *request, const struct error *err, const char *reason,
                          const char *type, struct lora_answer *ret_answer);

@@ -2,7 +2,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "runtime/service.h"
+#include "runtime/access.h"
 
 #include <signal.h>
 #include <string.h>
@@ -59,7 +59,8 @@ static int serve(struct runtime *runtime, struct error *err) {
         }
     }
     loop_on_signals(runtime->loop, signals, on_signal, runtime);
-    log_info("serving address=%s port=%d engine=%s endpoint=%s", options->address, port, options->engine, options->endpoint);
+    log_info("serving address=%s port=%d engine=%s endpoint=%s", options->address, port, options->engine,
+             options->service.endpoint);
     loop_run(runtime->loop);
     return 0;
 }
@@ -75,12 +76,24 @@ static enum dialect dialect_of(const char *engine) {
 }
 
 int runtime_run(const struct runtime_options *options, struct error *err) {
-    struct runtime runtime = {.options = *options, .loop = loop_new()};
-    service_init(&runtime.service, runtime.loop, dialect_of(options->engine), options->endpoint);
-    timer_init(&runtime.stopping, runtime.loop, on_stopping, &runtime);
-    int result = serve(&runtime, err);
-    timer_release(&runtime.stopping);
-    service_release(&runtime.service);
+    cleanup_free char *token = NULL;
+    struct runtime runtime = {.options = *options};
+    struct service_options *service = &runtime.options.service;
+    service->dialect = dialect_of(options->engine);
+    if (options->token_file != NULL) {
+        if (access_read_token(options->token_file, &token, err) < 0) {
+            return -1;
+        }
+        service->token = token;
+    }
+    runtime.loop = loop_new();
+    int result = service_init(&runtime.service, runtime.loop, service, err);
+    if (result == 0) {
+        timer_init(&runtime.stopping, runtime.loop, on_stopping, &runtime);
+        result = serve(&runtime, err);
+        timer_release(&runtime.stopping);
+        service_release(&runtime.service);
+    }
     loop_free(runtime.loop);
     return result;
 }

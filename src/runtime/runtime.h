@@ -2,16 +2,17 @@
 #ifndef DAVIT_RUNTIME_RUNTIME_H
 #define DAVIT_RUNTIME_RUNTIME_H
 
-#include "base/error.h"
+#include "runtime/service.h"
 
 #include <stdint.h>
 
 struct runtime_options {
-    const char *address;   /* numeric */
-    int port;              /* 0 = a free one */
-    const char *port_file; /* NULL = none; gets the port once it serves */
-    const char *engine;    /* "vllm", "sglang"; others are talked to as vLLM, with a warning */
-    const char *endpoint;  /* "http://127.0.0.1:8000" */
+    const char *address;            /* numeric */
+    int port;                       /* 0 = a free one */
+    const char *port_file;          /* NULL = none; gets the port once it serves */
+    const char *engine;             /* "vllm", "sglang"; others are talked to as vLLM, with a warning */
+    const char *token_file;         /* NULL = none; see runtime/access.h */
+    struct service_options service; /* without dialect */
     int64_t drain_ms;
 };
 

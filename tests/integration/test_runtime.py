@@ -44,6 +44,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         engine, asked = self.server, json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         name = asked["lora_name"]
+        if self.path == "/v1/unload_lora_adapter":
+            self.answer(200 if engine.adapters.pop(name, None) else 404, f"LoRA adapter '{name}'")
+            return
         engine.loads.append(name)
         if name in engine.adapters:
             self.answer(400, json.dumps({"error": {"message": f"The lora adapter '{name}' has already been loaded.", "code": 400}}))
@@ -67,7 +70,7 @@ def start_runtime(folder, engine):
     port_file.unlink(missing_ok=True)
     with open(folder / "runtime.log", "a") as log:
         process = subprocess.Popen([World(folder).davit, "runtime", "--host", "127.0.0.1", "--port", "0", "--port-file", port_file,
-                                    "--engine-endpoint", engine.url], stderr=log)
+                                    "--engine-endpoint", engine.url, "--cache", folder / "cache"], stderr=log)
     until(port_file.exists, "the runtime serves")
     return process, f"http://127.0.0.1:{port_file.read_text().strip()}"
 

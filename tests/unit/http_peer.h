@@ -113,9 +113,13 @@ static inline void client_post(struct client *client, const char *path, const ch
     client_send(client, text, strlen(text));
 }
 
-static inline void client_get(struct client *client, const char *path) {
-    cleanup_free char *text = xasprintf("GET %s HTTP/1.1\r\nHost: test\r\n\r\n", path);
+static inline void client_get_with(struct client *client, const char *path, const char *fields) {
+    cleanup_free char *text = xasprintf("GET %s HTTP/1.1\r\nHost: test\r\n%s\r\n", path, fields);
     client_send(client, text, strlen(text));
+}
+
+static inline void client_get(struct client *client, const char *path) {
+    client_get_with(client, path, "");
 }
 
 /* More bytes; false at the end of the connection. */
@@ -203,7 +207,7 @@ static inline int exchange(int port, const char *path, const char *fields, const
     if (request_body != NULL) {
         client_post(&client, path, fields, request_body);
     } else {
-        client_get(&client, path);
+        client_get_with(&client, path, fields != NULL ? fields : "");
     }
     int status = client_read_head(&client);
     if (status != 0) {

@@ -187,6 +187,15 @@ static void test_answers_as_recorded(void **state) {
          "{\"object\":\"error\",\"message\":\"LoRA adapter 'ghost' not "
          "found\",\"type\":\"NotFoundError\",\"param\":null,\"code\":404}"},
         {LORA_LOAD,
+         "{\"lora_name\":\"a\",\"artifact_url\":\"https://me:x@h/a?sig=y\"}",
+         {.status = 200, .message = "m", .version = "v", .digest = "d"},
+         200,
+         "application/json",
+         "{\"status\":\"success\",\"message\":\"Successfully loaded adapter a from "
+         "https://h/a\",\"local_path\":\"https://me:x@h/"
+         "a?sig=y\",\"engine_response\":{\"message\":\"m\"},\"version\":\"v\",\"digest\":"
+         "\"d\"}"},
+        {LORA_LOAD,
          "{\"lora_name\":\"h1\",\"artifact_url\":\"/nope\"}",
          {.status = 404, .is_engines = true, .reason = "Permanent", .message = "LoRA path '/nope' not found"},
          404,
@@ -198,7 +207,11 @@ static void test_answers_as_recorded(void **state) {
         struct lora_answer answer;
         struct buffer detail = BUFFER_INIT;
         assert_int_equal(lora_request_parse(rows[i].verb, rows[i].body, strlen(rows[i].body), &request, &detail), 0);
-        lora_answer_result(rows[i].verb, &request, request.source, &rows[i].result, &answer);
+        struct loader_result result = rows[i].result;
+        result.path = request.source;
+        result.version = result.version != NULL ? result.version : "";
+        result.digest = result.digest != NULL ? result.digest : "";
+        lora_answer_result(rows[i].verb, &request, &result, &answer);
         assert_int_equal(answer.status, rows[i].status);
         assert_string_equal(answer.body.data, rows[i].answer);
         if (rows[i].content_type == NULL) {
@@ -211,10 +224,30 @@ static void test_answers_as_recorded(void **state) {
     }
 }
 
+/* What callers are told of their body, they know; whoever reads it later does not. */
+static void test_refusals_show_no_secret(void **state) {
+    (void)state;
+    static const char *const bodies[] = {
+        "{\"lora_name\":\"a\",\"artifact_url\":\"https://me:s3cret@h/a?sig=s3cret\",\"credentials\":[\"s3cret\"]}",
+        "{\"lora_name\":\"a\",\"artifact_url\":\"/x\",\"credentials\":\"s3cret\"}",
+        "{\"lora_name\":\"a\",\"artifact_url\":\"/x\",\"credentials\":{\"k\":[\"s3cret\"]}}",
+        "{\"lora_name\":\"a\",\"artifact_url\":\"/x\",\"additional_config\":{\"k\":\"s3cret\"},\"more\":1}",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+        struct lora_request request;
+        cleanup_buffer struct buffer detail = BUFFER_INIT;
+        assert_int_equal(lora_request_parse(LORA_LOAD, bodies[i], strlen(bodies[i]), &request, &detail), -1);
+        if (strstr(detail.data, "s3cret") != NULL) {
+            fail_msg("%s", detail.data);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good_bodies),
         cmocka_unit_test(test_refusals_as_recorded),
+        cmocka_unit_test(test_refusals_show_no_secret),
         cmocka_unit_test(test_other_refusals),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_secrets_are_not_repeated),

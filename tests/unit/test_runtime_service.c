@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/map.h"
 
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -39,6 +40,8 @@ struct house {
     int port;
     struct fake_engine engine;
     char folder[64]; /* a good adapter */
+    char *cache;
+    char *secrets; /* where Secrets are mounted */
 };
 
 static struct house house;
@@ -142,6 +145,79 @@ static void release_held(void *arg) {
     engine->held = NULL;
 }
 
+/* ---- a web server with an adapter ---- */
+
+struct web {
+    struct http_server *server;
+    int port;
+    const char *key; /* Authorization; NULL = none wanted */
+    const char *etag;
+    const char *config;
+    bool holds; /* the weights wait for let_go() */
+    struct http_request *held;
+    atomic_int requests;
+    atomic_int weights; /* GETs of them */
+};
+
+static struct web web;
+
+static const char adapter_config[] = "{\"peft_type\":\"LORA\",\"r\":1,\"lora_alpha\":2,\"target_modules\":[\"q_proj\"]}";
+
+/* A safetensors file of one tensor; `file` has room for 256 bytes. */
+static size_t make_weights(char *file) {
+    static const char header[] = "{\"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":"
+                                 "[1,1],\"data_offsets\":[0,4]}}";
+    memset(file, 0, 256);
+    file[0] = (char)(sizeof(header) - 1);
+    memcpy(file + 8, header, sizeof(header) - 1);
+    return 8 + sizeof(header) - 1 + 4;
+}
+
+static void web_send(struct web *from, struct http_request *request, bool is_config) {
+    char weights[256];
+    size_t len = make_weights(weights);
+    cleanup_free char *etag = xasprintf("\"%s-%d\"", from->etag, is_config);
+    http_reply_field(request, "ETag", etag);
+    http_reply(request, 200, "application/octet-stream", is_config ? from->config : weights,
+               is_config ? strlen(from->config) : len);
+}
+
+static void web_forget(void *arg) {
+    ((struct web *)arg)->held = NULL;
+}
+
+static void web_on_request(void *arg, struct http_request *request) {
+    struct web *from = arg;
+    const struct http_head *head = http_request_head(request);
+    const char *key = http_fields_get(&head->fields, "Authorization");
+    bool is_config = strcmp(head->path, "/sql/adapter_config.json") == 0;
+    bool is_weights = strcmp(head->path, "/sql/adapter_model.safetensors") == 0;
+    atomic_fetch_add(&from->requests, 1);
+    if (from->key != NULL && (key == NULL || strcmp(key, from->key) != 0)) {
+        http_reply(request, key == NULL ? 401 : 403, NULL, "", 0);
+    } else if (!is_config && !is_weights) {
+        http_reply(request, 404, NULL, "", 0);
+    } else if (is_weights && strcmp(head->method, "GET") == 0) {
+        atomic_fetch_add(&from->weights, 1);
+        if (from->holds) {
+            from->held = request;
+            http_request_on_gone(request, web_forget, from);
+        } else {
+            web_send(from, request, false);
+        }
+    } else {
+        web_send(from, request, is_config);
+    }
+}
+
+static void web_let_go(void *arg) {
+    struct web *from = arg;
+    struct http_request *request = from->held;
+    from->holds = false;
+    from->held = NULL;
+    web_send(from, request, false);
+}
+
 /* ---- the house ---- */
 
 static void write_file(const char *folder, const char *name, const void *bytes, size_t len) {
@@ -152,19 +228,14 @@ static void write_file(const char *folder, const char *name, const void *bytes, 
 
 /* A folder with a config and a safetensors file of one tensor. */
 static void make_adapter(const char *folder) {
-    static const char config[] = "{\"peft_type\":\"LORA\",\"r\":1,\"lora_alpha\":2,\"target_modules\":[\"q_proj\"]}";
-    static const char header[] = "{\"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":"
-                                 "[1,1],\"data_offsets\":[0,4]}}";
-    char file[8 + sizeof(header) - 1 + 4] = {0};
-    file[0] = (char)(sizeof(header) - 1);
-    memcpy(file + 8, header, sizeof(header) - 1);
-    assert_true(sizeof(header) - 1 < 256);
-    write_file(folder, "adapter_config.json", config, sizeof(config) - 1);
-    write_file(folder, "adapter_model.safetensors", file, sizeof(file));
+    char weights[256];
+    size_t len = make_weights(weights);
+    write_file(folder, "adapter_config.json", adapter_config, sizeof(adapter_config) - 1);
+    write_file(folder, "adapter_model.safetensors", weights, len);
 }
 
+/* *state: the token that callers must show, NULL = none. */
 static int build(void **state) {
-    (void)state;
     struct error err = {0};
     memset(&house, 0, sizeof(house));
     (void)snprintf(house.folder, sizeof(house.folder), "/tmp/davit-runtime-XXXXXX");
@@ -177,18 +248,35 @@ static int build(void **state) {
                                                                         .on_request = engine_on_request,
                                                                         .arg = &house.engine});
     assert_int_equal(http_server_listen(house.engine.server, "127.0.0.1", 0, &house.engine.port, &err), 0);
+    web = (struct web){.etag = "v1", .config = adapter_config};
+    web.server = http_server_new(&(struct http_server_options){
+        .loop = house.loop.loop, .body_bytes_max = 1024, .connections_max = 100, .on_request = web_on_request, .arg = &web});
+    assert_int_equal(http_server_listen(web.server, "127.0.0.1", 0, &web.port, &err), 0);
     house.endpoint = xasprintf("http://127.0.0.1:%d", house.engine.port);
-    service_init(&house.service, house.loop.loop, DIALECT_VLLM, house.endpoint);
+    house.cache = xasprintf("%s-cache", house.folder);
+    house.secrets = xasprintf("%s-secrets", house.folder);
+    const struct service_options options = {.dialect = DIALECT_VLLM,
+                                            .endpoint = house.endpoint,
+                                            .artifacts.cache = house.cache,
+                                            .secrets_root = house.secrets,
+                                            .token = *state};
+    assert_int_equal(service_init(&house.service, house.loop.loop, &options, &err), 0);
     assert_int_equal(service_listen(&house.service, "127.0.0.1", 0, &house.port, &err), 0);
     loop_thread_start(&house.loop);
     return 0;
 }
 
+static int remove_one(const char *path, const struct stat *info, int type, struct FTW *where) {
+    (void)info, (void)type, (void)where;
+    return remove(path);
+}
+
 static int clear(void **state) {
-    (void)state;
+    *state = NULL;
     loop_thread_stop(&house.loop);
     service_release(&house.service);
     http_server_free(house.engine.server);
+    http_server_free(web.server);
     size_t at = 0;
     for (struct map_entry *entry; (entry = map_next(&house.engine.roots, &at)) != NULL;) {
         free(entry->value);
@@ -196,10 +284,10 @@ static int clear(void **state) {
     map_release(&house.engine.roots);
     loop_free(house.loop.loop);
     free(house.endpoint);
-    static const char *const files[] = {"adapter_config.json", "adapter_model.safetensors", ""};
-    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-        cleanup_free char *path = path_join(house.folder, files[i]);
-        (void)remove(path);
+    char *const folders[] = {xstrdup(house.folder), house.cache, house.secrets};
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+        (void)nftw(folders[i], remove_one, 16, FTW_DEPTH | FTW_PHYS);
+        free(folders[i]);
     }
     return 0;
 }
@@ -251,7 +339,7 @@ static void test_a_repository_in_the_direct_form(void **state) {
     (void)state;
     expect("/v1/lora_adapter/load", "", "{\"lora_name\":\"hub\",\"lora_path\":\"huggingface://org/repo\"}", 200, "from 'org/repo'");
     expect("/v1/models", "", NULL, 200, "\"root\":\"org/repo\""); /* what the engine was given */
-    expect("/v1/lora_adapter/load", "", "{\"lora_name\":\"hub\",\"lora_path\":\"s3://b/k\"}", 400, "Unsupported URL scheme: s3.");
+    expect("/v1/lora_adapter/load", "", "{\"lora_name\":\"hub\",\"lora_path\":\"ftp://b/k\"}", 400, "Unsupported URL scheme: ftp.");
 }
 
 static void test_revisions_are_kept(void **state) {
@@ -290,8 +378,6 @@ static void test_the_engines_metrics_are_on_the_page(void **state) {
 
 static void test_errors_keep_their_meaning(void **state) {
     (void)state;
-    expect_load("a", "s3://bucket/key", 400, "Unsupported URL scheme: s3.");
-    expect_load("a", "huggingface://o/r", 400, "Unsupported URL scheme: huggingface.");
     expect_load("a", "ftp://x/y", 400, "Unsupported URL scheme: ftp.");
     expect_load("a", "relative/path", 400, "Unsupported URL scheme: .");
     expect_load("../x", "/x", 400, "Invalid lora_name: must match ^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$");
@@ -316,7 +402,7 @@ static void test_the_folder_is_checked_first(void **state) {
     static const char *const broken_headers[] = {"", "\x05\0\0\0\0\0\0\0{}", "\xff\xff\xff\xff\xff\xff\xff\x7f{}"};
     for (size_t i = 0; i < ARRAY_LEN(broken_headers); i++) {
         write_file(house.folder, "adapter_model.safetensors", broken_headers[i], i == 0 ? 0 : 10);
-        expect_load("a", house.folder, 400, "adapter_model.safetensors");
+        expect_load("a", house.folder, i < 2 ? 400 : 413, "adapter_model.safetensors");
     }
     make_adapter(house.folder);
     write_file(house.folder, "adapter_config.json", "{", 1);
@@ -442,6 +528,185 @@ static void test_one_at_a_time_and_shared(void **state) {
     assert_int_equal(jobs_now(), 0);
 }
 
+/* ---- what is fetched ---- */
+
+/* The body of a load of the web server's adapter; `more`: further members. */
+static char *web_body(const char *name, const char *more) {
+    return xasprintf("{\"lora_name\":\"%s\",\"artifact_url\":\"http://127.0.0.1:%d/sql\"%s}", name, web.port, more);
+}
+
+static void expect_web(const char *name, const char *fields, const char *more, int status, const char *part) {
+    cleanup_free char *body = web_body(name, more);
+    expect("/v1/lora_adapter/load", fields, body, status, part);
+}
+
+static bool page_has(const char *text) {
+    cleanup_buffer struct buffer page = BUFFER_INIT;
+    assert_int_equal(exchange(house.port, "/metrics", "", NULL, &page), 200);
+    return strstr(page.data, text) != NULL;
+}
+
+static void test_fetches_once_and_says_what(void **state) {
+    (void)state;
+    cleanup_buffer struct buffer body = BUFFER_INIT;
+    cleanup_free char *request = web_body("sql", "");
+    assert_int_equal(exchange(house.port, "/v1/lora_adapter/load", "", request, &body), 200);
+    cleanup_json json_t *answer = json_parse(body.data, body.len, NULL);
+    const char *path = json_string_at(answer, "local_path", "");
+    cleanup_free char *version = xasprintf("X-Davit-Version: %s\r\n", json_string_at(answer, "version", ""));
+    cleanup_free char *digest = xasprintf("X-Davit-Digest: %s\r\n", json_string_at(answer, "digest", ""));
+    assert_int_equal(strncmp(path, house.cache, strlen(house.cache)), 0);
+    assert_int_equal(strlen(digest), strlen("X-Davit-Digest: \r\n") + 64);
+    expect("/v1/models", "", NULL, 200, path);
+    /* The same under another name, and just that version, are there already. */
+    expect_web("other", version, "", 200, path);
+    expect_web("third", digest, "", 200, path);
+    assert_int_equal(atomic_load(&web.weights), 1);
+    expect("/metrics", "", NULL, 200, "davit_runtime_cache_hits_total 2\n");
+    expect("/metrics", "", NULL, 200, "davit_runtime_download_seconds_count{outcome=\"fetched\"} 1\n");
+    char weights[256];
+    cleanup_free char *cached = xasprintf("davit_runtime_cache_bytes %zu\n", sizeof(adapter_config) - 1 + make_weights(weights));
+    wait_until(page_has(cached));
+    expect_web("sql", "X-Davit-Digest: 0000000000000000000000000000000000000000000000000000000000000000\r\n", "", 400,
+               "expected weights with SHA-256 0000");
+    expect_web("sql", "X-Davit-Digest: 00\r\n", "", 400, "expected 64 hexadecimal digits");
+    web.etag = "v2";
+    expect_web("third", "X-Davit-Version: 0000\r\n", "", 412, "\"reason\":\"ArtifactChanged\"");
+    expect_web("third", version, "", 200, path); /* the cache has it still */
+    expect_web("sql", "X-Davit-Source-Revision: main\r\n", "", 501, "\"reason\":\"ArtifactUnsupported\"");
+    /* What nobody has loaded may go; what is loaded may not. */
+    expect("/v1/lora_adapter/unload", "", "{\"lora_name\":\"sql\"}", 200, "success");
+}
+
+static bool is_web_held(void) {
+    return atomic_load(&web.weights) > 0;
+}
+
+static void test_a_caller_need_not_wait(void **state) {
+    (void)state;
+    web.holds = true;
+    expect_web("sql", "Prefer: respond-async, wait=0\r\n", "", 202, "\"lora_name\":\"sql\"");
+    wait_until(is_web_held());
+    expect_web("sql", "Prefer: wait=0\r\n", "", 202, "{\"status\":\"downloading\",\"message\":\"downloading");
+    assert_int_equal(jobs_now(), 1);
+    expect("/metrics", "", NULL, 200, "davit_runtime_downloads_running 1\n");
+    loop_thread_do(&house.loop, web_let_go, &web);
+    expect_web("sql", "", "", 200, "success");
+    assert_int_equal(atomic_load(&web.weights), 1);
+    assert_int_equal(atomic_load(&house.engine.loads), 1);
+    expect_web("sql", "Prefer: wait=20\r\n", "", 200, "success");
+}
+
+static void test_a_failure_that_nobody_heard_is_told(void **state) {
+    (void)state;
+    web.config = "{\"peft_type\":\"LORA\"";
+    web.holds = true;
+    expect_web("sql", "Prefer: wait=0\r\n", "", 202, "lora_name");
+    wait_until(is_web_held());
+    loop_thread_do(&house.loop, web_let_go, &web);
+    wait_until(jobs_now() == 0);
+    int requests = atomic_load(&web.requests);
+    expect_web("sql", "Prefer: wait=0\r\n", "", 400, "\"reason\":\"ArtifactInvalid\"");
+    assert_int_equal(atomic_load(&web.requests), requests);
+    web.config = adapter_config;
+    expect_web("sql", "", "", 200, "success"); /* once */
+    assert_int_equal(jobs_now(), 0);
+}
+
+#define CALLERS 50
+
+static void test_many_callers_and_one_download(void **state) {
+    (void)state;
+    struct client clients[CALLERS];
+    cleanup_free char *same = web_body("sql", "");
+    web.holds = true;
+    for (int i = 0; i < CALLERS; i++) {
+        client_open(&clients[i], house.port);
+        client_post(&clients[i], "/v1/lora_adapter/load", "", same);
+    }
+    wait_until(is_web_held());
+    wait_until(requests_now() == CALLERS);
+    assert_int_equal(jobs_now(), 1);
+    client_close(&clients[0]); /* whoever leaves takes nothing along */
+    wait_until(requests_now() == CALLERS - 1);
+    loop_thread_do(&house.loop, web_let_go, &web);
+    for (int i = 1; i < CALLERS; i++) {
+        cleanup_buffer struct buffer body = BUFFER_INIT;
+        assert_int_equal(client_read_head(&clients[i]), 200);
+        assert_int_equal(client_read_body(&clients[i], &body), 1);
+        assert_non_null(strstr(body.data, house.cache));
+        client_close(&clients[i]);
+    }
+    assert_int_equal(atomic_load(&web.weights), 1);
+    assert_int_equal(atomic_load(&house.engine.loads), 1);
+}
+
+static void test_errors_of_a_source_keep_their_meaning(void **state) {
+    (void)state;
+    cleanup_free char *missing =
+        xasprintf("{\"lora_name\":\"a\",\"artifact_url\":\"http://127.0.0.1:%d/none?sig=s3cret\"}", web.port);
+    cleanup_buffer struct buffer body = BUFFER_INIT;
+    assert_int_equal(exchange(house.port, "/v1/lora_adapter/load", "", missing, &body), 404);
+    assert_non_null(strstr(body.data, "Artifact not found: "));
+    assert_non_null(strstr(body.data, "\"reason\":\"ArtifactNotFound\""));
+    assert_null(strstr(body.data, "s3cret"));
+    web.key = "Bearer t";
+    expect_web("a", "", "", 401, "\"reason\":\"ArtifactUnauthorized\"");
+    expect_web("a", "", ",\"credentials\":{\"token\":\"s3cret\"}", 403, "\"reason\":\"ArtifactForbidden\"");
+    expect_web("a", "", ",\"credentials\":{\"headers\":\"s3cret\"}", 400, "\\\"headers\\\": expected a JSON object");
+    assert_int_equal(atomic_load(&house.engine.loads), 0);
+}
+
+static void make_folder(const char *name) {
+    cleanup_free char *path = path_join(house.secrets, name);
+    assert_int_equal(file_make_dirs(path, 0700, NULL), 0);
+}
+
+static void test_credentials_of_all_kinds(void **state) {
+    (void)state;
+    web.key = "Bearer t";
+    expect_web("a", "", ",\"credentials\":{\"token\":\"t\"}", 200, "success");
+    expect_web("a", "", ",\"additional_config\":{\"token\":\"t\"}", 200, "success");
+    expect_web("a", "", ",\"credentials\":{\"TOKEN\":\"x\"},\"additional_config\":{\"token\":\"t\"}", 200, "success");
+    make_folder("web/..data");
+    cleanup_free char *folder = path_join(house.secrets, "web");
+    write_file(folder, "token", "t\n", 2);
+    write_file(house.secrets, "plain", "{\"Authorization\":\"Bearer t\"}", 28);
+    expect_web("a", "", ",\"credentials_secret\":\"web\"", 200, "success");
+    expect_web("a", "", ",\"credentials_secret\":\"web\",\"credentials\":{}", 200, "success");
+    expect_web("a", "", ",\"credentials_secret\":\"web\",\"credentials\":{\"token\":\"x\"}", 403, "ArtifactForbidden");
+    expect_web("a", "", ",\"credentials_secret\":\"none\"", 404, "\"reason\":\"SecretNotFound\"");
+    static const char *const bad[] = {"../secrets/web", "..", ".", "/etc", "web/", "WEB", "a\\u0000b"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        cleanup_free char *more = xasprintf(",\"credentials_secret\":\"%s\"", bad[i]);
+        cleanup_free char *body = web_body("a", more);
+        cleanup_buffer struct buffer answer = BUFFER_INIT;
+        int status = exchange(house.port, "/v1/lora_adapter/load", "", body, &answer);
+        if (status != 400 && status != 401) {
+            fail_msg("%s: %d %s", bad[i], status, answer.data);
+        }
+    }
+}
+
+static void test_who_has_no_token_is_refused(void **state) {
+    (void)state;
+    static const char shown[] = "Authorization: Bearer sesame\r\n";
+    static const char beside[] = "X-Davit-Authorization: Bearer sesame\r\nAuthorization: Bearer engines\r\n";
+    cleanup_free char *body = xasprintf("{\"lora_name\":\"a\",\"artifact_url\":\"%s\"}", house.folder);
+    expect("/v1/lora_adapter/load", "", body, 401, "Unauthorized");
+    expect("/v1/lora_adapter/load", "Authorization: Bearer sesam\r\n", body, 401, "Unauthorized");
+    expect("/v1/lora_adapter/load", "Authorization: Basic sesame\r\n", body, 401, "Unauthorized");
+    expect("/v1/models", "", NULL, 401, "Unauthorized");
+    expect("/nope", "", NULL, 401, "Unauthorized");
+    expect("/healthz", "", NULL, 200, "ok");
+    expect("/ready", "", NULL, 200, "ready");
+    expect("/metrics", "", NULL, 200, "davit_runtime_loads_running");
+    expect("/v1/lora_adapter/load", shown, body, 200, "success");
+    house.engine.key = "Bearer engines";
+    expect("/v1/models", shown, NULL, 401, "Unauthorized"); /* the engine's word: ours is not shown to it */
+    expect("/v1/models", beside, NULL, 200, "base");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_loads_and_unloads, build, clear),
@@ -454,6 +719,13 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_readiness_is_the_engines, build, clear),
         cmocka_unit_test_setup_teardown(test_without_an_engine, build, clear),
         cmocka_unit_test_setup_teardown(test_one_at_a_time_and_shared, build, clear),
+        cmocka_unit_test_setup_teardown(test_fetches_once_and_says_what, build, clear),
+        cmocka_unit_test_setup_teardown(test_a_caller_need_not_wait, build, clear),
+        cmocka_unit_test_setup_teardown(test_a_failure_that_nobody_heard_is_told, build, clear),
+        cmocka_unit_test_setup_teardown(test_many_callers_and_one_download, build, clear),
+        cmocka_unit_test_setup_teardown(test_errors_of_a_source_keep_their_meaning, build, clear),
+        cmocka_unit_test_setup_teardown(test_credentials_of_all_kinds, build, clear),
+        cmocka_unit_test_prestate_setup_teardown(test_who_has_no_token_is_refused, build, clear, (char[]){"sesame"}),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
