@@ -18,7 +18,8 @@ def make_adapter(width=576):
         header[f"{prefix}{name}.weight"] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + size]}
         at += size
     text = json.dumps(header).encode()
-    return {"adapter_config.json": json.dumps(CONFIG).encode(), "adapter_model.safetensors": struct.pack("<Q", len(text)) + text + bytes(at)}
+    weights = struct.pack("<Q", len(text)) + text + bytes(at)
+    return {"adapter_config.json": json.dumps(CONFIG).encode(), "adapter_model.safetensors": weights}
 
 
 class WebServer(ThreadingHTTPServer):
