@@ -81,6 +81,14 @@ void plan_release(struct plan *plan) {
     }
 }
 
+static bool is_due(const struct plan_input *input, struct plan *plan, int64_t at_ms) {
+    if (at_ms > input->now_ms) {
+        plan_look_again(plan, at_ms);
+        return false;
+    }
+    return true;
+}
+
 /* ---- what a pod is to the adapter ---- */
 
 static bool is_revision(const struct plan_input *input, const struct hold *hold) {
@@ -130,6 +138,26 @@ static struct placement_candidate candidate_of(const struct plan_input *input, c
                                         .is_full = pod->is_full};
 }
 
+/* A readiness probe that fails for a moment moves nothing: the pod has the adapter, and its place, when it is back. */
+static bool keeps_its_place(const struct plan_input *input, struct plan *plan, const struct plan_pod *pod) {
+    bool has_place = pod->hold->is_wanted || pod->hold->is_recalled;
+    bool may_be_back = pod->matches && !pod->is_ready && !pod->is_gone && has_place && may_hold(pod);
+    return may_be_back && !is_due(input, plan, pod->unready_ms + PLAN_UNREADY_MS);
+}
+
+/* Of the pods that keep their places, those that are not taken by pods which are ready and have the adapter. Returns how many. */
+static int keep_places(const struct plan_input *input, struct plan *plan, const struct placement_candidate *ready, size_t count) {
+    int left = input->adapter->replicas, kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        left -= ready[i].is_holding;
+    }
+    for (size_t i = 0; i < input->pod_count && kept < left; i++) {
+        plan->is_wanted[i] = keeps_its_place(input, plan, &input->pods[i]);
+        kept += plan->is_wanted[i];
+    }
+    return kept;
+}
+
 static void choose_pods(const struct plan_input *input, struct plan *plan) {
     int replicas = input->adapter->replicas;
     if (input->adapter->is_deleting || input->invalid != NULL) {
@@ -142,13 +170,14 @@ static void choose_pods(const struct plan_input *input, struct plan *plan) {
         const struct plan_pod *pod = &input->pods[i];
         if (replicas < 0) { /* one that is not ready for a moment is not unloaded */
             plan->is_wanted[i] = pod->matches && !pod->is_gone;
-        } else if (pod->matches && pod->is_ready) { /* one that is not ready keeps what it has, and counts only when it is ready */
+        } else if (pod->matches && pod->is_ready) {
             candidates[count] = candidate_of(input, pod);
             at[count++] = i;
         }
     }
-    int placed = replicas >= 0 ? placement_choose(input->policy, input->adapter->uid, replicas, candidates, count) : 0;
-    plan->placed_short = replicas > placed ? replicas - placed : 0;
+    int kept = replicas > 0 ? keep_places(input, plan, candidates, count) : 0;
+    int placed = replicas >= 0 ? placement_choose(input->policy, input->adapter->uid, replicas - kept, candidates, count) : 0;
+    plan->placed_short = replicas > placed + kept ? replicas - placed - kept : 0;
     for (size_t i = 0; i < count; i++) {
         plan->is_wanted[at[i]] = candidates[i].is_chosen;
     }
@@ -213,14 +242,6 @@ static void act(const struct plan_input *input, struct plan *plan, size_t pod, e
     }
 }
 
-static bool is_due(const struct plan_input *input, struct plan *plan, int64_t at_ms) {
-    if (at_ms > input->now_ms) {
-        plan_look_again(plan, at_ms);
-        return false;
-    }
-    return true;
-}
-
 /* Endpoint out, drained, then unloaded. */
 static void retire(const struct plan_input *input, struct plan *plan, size_t at) {
     const struct plan_pod *pod = &input->pods[at];
@@ -269,6 +290,12 @@ static void advance(const struct plan_input *input, struct plan *plan, size_t at
     }
 }
 
+/* One that is not ready keeps what it has: it may be wanted again when it is back, and then serves at once. */
+static bool is_to_give_it_back(const struct plan_input *input, const struct plan_pod *pod) {
+    bool is_over = input->adapter->is_deleting || input->invalid != NULL || input->adapter->replicas == 0;
+    return may_hold(pod) && pod->ip[0] != '\0' && (pod->is_ready || !pod->matches || is_over);
+}
+
 static void plan_pods(const struct plan_input *input, struct plan *plan) {
     for (size_t i = 0; i < input->pod_count; i++) {
         const struct plan_pod *pod = &input->pods[i];
@@ -277,7 +304,7 @@ static void plan_pods(const struct plan_input *input, struct plan *plan) {
         }
         if (plan->is_wanted[i]) {
             advance(input, plan, i);
-        } else if (may_hold(pod) && pod->ip[0] != '\0') {
+        } else if (is_to_give_it_back(input, pod)) {
             retire(input, plan, i);
         }
     }

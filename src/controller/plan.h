@@ -13,6 +13,7 @@
 
 #define PLAN_NEVER INT64_MAX
 #define PLAN_SLICES_MAX 64    /* of 100 endpoints each */
+#define PLAN_UNREADY_MS 10000 /* a pod that is not ready keeps its place among the replicas for so long */
 #define PLAN_GIVE_UP_MS 30000 /* beyond the drain: after that a deletion leaves behind pods that do not answer */
 
 enum proof_mode { PROOF_EFFECT, PROOF_GENERATE, PROOF_LIST };
@@ -29,6 +30,7 @@ struct plan_pod {
     int engine_port;
     bool matches;                /* the selector does */
     bool is_ready;               /* condition Ready, has an address, is not being deleted */
+    int64_t unready_ms;          /* since when it is not, as far as is known; of one that is not */
     bool is_gone;                /* deleted or being deleted */
     bool is_observed;            /* its list was read since this start */
     bool is_unreachable;         /* it has not answered for a while */

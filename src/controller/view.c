@@ -118,6 +118,7 @@ static void view_pod(struct controller *controller, struct adapter *adapter, str
         .engine_port = pod->facts.engine_port,
         .matches = adapter->selection != NULL && selection_has(pod, adapter->selection),
         .is_ready = pod->facts.is_ready,
+        .unready_ms = pod->unready_ms,
         .is_gone = pod->facts.is_gone,
         .is_observed = pod->is_observed,
         .is_unreachable = pod->is_lost,

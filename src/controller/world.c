@@ -380,6 +380,9 @@ struct pod *world_update_pod(struct controller *controller, json_t *object) {
     struct pod_facts old_facts = pod->facts;
     pod->object = json_incref(object);
     pod_facts_read(object, &pod->facts);
+    if (is_new || (old_facts.is_ready && !pod->facts.is_ready)) {
+        pod->unready_ms = clock_now_ms();
+    }
     char *start = pod_facts_start(object);
     /* At another address nothing that runs would arrive. */
     bool is_other_engine = is_new || strcmp(pod->start, start) != 0 || strcmp(old_facts.ip, pod->facts.ip) != 0;

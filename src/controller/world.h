@@ -64,6 +64,7 @@ struct pod {
     struct selection **selections; /* those that match it */
     size_t selection_count, selection_room;
     bool is_counted_ready; /* in its selections */
+    int64_t unready_ms;    /* since when it is not ready, as far as this run saw it */
     LIST_HEAD(binding_list, binding) bindings;
     int adapters; /* held or promised */
     /* what was seen */

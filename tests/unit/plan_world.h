@@ -54,7 +54,8 @@ enum mood {
 
 struct world_pod {
     bool exists, is_ready, has_label;
-    int64_t gone_ms; /* it is terminating and gone then; 0 = it is not */
+    int64_t gone_ms;    /* it is terminating and gone then; 0 = it is not */
+    int64_t unready_ms; /* since when the controller sees it as not ready; 0 = it does not */
     enum mood mood;
     int start; /* of the engine; never the same twice */
     char name[24], uid[24], ip[24], second_ip[24], node[12], zone[12];

@@ -175,6 +175,7 @@ static struct plan_pod view_pod(struct world *world, int a, int p, bool is_publi
                              .engine_port = pod->port,
                              .matches = pod->has_label,
                              .is_ready = pod->is_ready && pod->gone_ms == 0,
+                             .unready_ms = pod->unready_ms,
                              .is_gone = pod->gone_ms != 0,
                              .is_observed = pod->is_observed,
                              .is_unreachable = is_unreachable,
@@ -209,6 +210,7 @@ static void view_pods(struct world *world, int a, struct view *view) {
         view->input.matching += pod->has_label;
         view->input.ready += pod->has_label && pod->is_ready && pod->gone_ms == 0;
         bool is_published = is_seen_published(adapter, pod);
+        pod->unready_ms = pod->is_ready ? 0 : pod->unready_ms != 0 ? pod->unready_ms : world->now_ms;
         observe(world, a, p, hold);
         hold->unpublished_ms = is_published ? 0 : hold->unpublished_ms != 0 ? hold->unpublished_ms : world->now_ms;
         bool is_bound = is_published || !hold_is_blank(hold);

@@ -300,6 +300,54 @@ static void test_full_pod_stays_full_after_a_restart(void **state) {
     }
 }
 
+static void test_a_pod_that_is_not_ready_for_a_moment_keeps_what_it_has(void **state) {
+    (void)state;
+    struct world world;
+    for (unsigned seed = 0; seed < 4; seed++) {
+        world_begin(&world, seed, 2);
+        world_create(&world, 0, 1);
+        world_run(&world, 5000);
+        int p = world_is_published(&world, 0, 0) ? 0 : 1, actions = count_actions(&world);
+        world.pods[p].is_ready = false;
+        world_touch(&world, p);
+        world_run(&world, 8000);
+        assert_int_equal(world_count_published(&world, 0), 0);
+        world.pods[p].is_ready = true;
+        world_touch(&world, p);
+        world_run(&world, 1000);
+        assert_true(world_is_published(&world, 0, p));
+        assert_int_equal(count_actions(&world), actions); /* nothing was loaded, proved or unloaded for it, there or elsewhere */
+        world_run(&world, 10000);
+        world_assert_settled(&world);
+        world_end(&world);
+    }
+}
+
+static void test_a_pod_that_is_not_ready_for_long_gives_up_its_place(void **state) {
+    (void)state;
+    struct world world;
+    for (unsigned seed = 0; seed < 4; seed++) {
+        world_begin(&world, seed, 2);
+        world_create(&world, 0, 1);
+        world_run(&world, 5000);
+        int p = world_is_published(&world, 0, 0) ? 0 : 1;
+        world.pods[p].is_ready = false;
+        world_touch(&world, p);
+        world_run(&world, PLAN_UNREADY_MS + 3000);
+        assert_true(world_is_published(&world, 0, 1 - p));
+        assert_string_not_equal(world.pods[p].roots[0], ""); /* what it has is no hurry */
+        int loads = world.adapters[0].loads;
+        world.pods[p].is_ready = true;
+        world_touch(&world, p);
+        world_run(&world, 10000);
+        assert_true(world_is_published(&world, 0, 1 - p)); /* and does not go back */
+        assert_string_equal(world.pods[p].roots[0], "");
+        assert_int_equal(world.adapters[0].loads, loads);
+        world_assert_settled(&world);
+        world_end(&world);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_creation),
@@ -318,6 +366,8 @@ int main(void) {
         cmocka_unit_test(test_nothing_is_unloaded_that_is_being_published),
         cmocka_unit_test(test_conflict_comes_after_failure),
         cmocka_unit_test(test_full_pod_stays_full_after_a_restart),
+        cmocka_unit_test(test_a_pod_that_is_not_ready_for_a_moment_keeps_what_it_has),
+        cmocka_unit_test(test_a_pod_that_is_not_ready_for_long_gives_up_its_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
