@@ -38,7 +38,7 @@ static uint64_t draw(const char *adapter, const char *pod) {
 }
 
 /* Compared key by key, smaller is better. */
-enum rank_key { KEY_STANDING, KEY_FAILING, KEY_DOMAIN, KEY_NODE, KEY_ADAPTERS, KEY_DRAW, KEY_COUNT };
+enum rank_key { KEY_STANDING, KEY_FAILING, KEY_TURNS, KEY_DOMAIN, KEY_NODE, KEY_ADAPTERS, KEY_DRAW, KEY_COUNT };
 
 struct rank {
     int64_t keys[KEY_COUNT];
@@ -57,6 +57,7 @@ static void set_rank(enum placement_policy policy, const char *adapter, const st
     *rank = (struct rank){{0}};
     rank->keys[KEY_STANDING] = standing_of(candidate);
     rank->keys[KEY_FAILING] = candidate->is_failing + candidate->is_taken;
+    rank->keys[KEY_TURNS] = candidate->is_failing ? candidate->failed_turns : 0;
     rank->keys[KEY_DRAW] = (int64_t)(draw(adapter, candidate->pod) >> 1);
     if (policy == PLACEMENT_LEAST_ADAPTERS || policy == PLACEMENT_SPREAD) {
         rank->keys[KEY_ADAPTERS] = candidate->adapters;

@@ -25,6 +25,7 @@ struct placement_candidate {
     bool is_holding;    /* it has the adapter, or a load is under way */
     bool is_wanted;     /* it was chosen the last time */
     bool is_failing;    /* its last load of this adapter failed */
+    int failed_turns;   /* how often it had its turn and failed: of those that fail, who had fewer comes first */
     bool is_taken;      /* it has something else under the adapter's name, which does not pass by itself: comes after all others */
     bool is_full;       /* no room for one more: never chosen unless it is holding or wanted */
     bool is_chosen;     /* the result */

@@ -11,6 +11,8 @@
 #define COLLECT_MORE_MS 4000 /* between two writes that only add */
 #define UNSEEN_MS 1000       /* a write whose answer was lost is seen by then */
 #define DRAIN_MS 1000        /* at least */
+#define TRIES_PER_TURN 3     /* of a load on one pod, while others may be tried */
+#define TURNS_MAX 1000
 
 int proof_mode_parse(const char *name, enum proof_mode *ret_mode) {
     static const char *const names[] = {[PROOF_EFFECT] = "effect", [PROOF_GENERATE] = "generate", [PROOF_LIST] = "list"};
@@ -122,6 +124,13 @@ bool plan_has_failed(const struct plan_input *input, const struct hold *hold) {
 
 /* ---- placement ---- */
 
+/* A pod that fails is tried a few times before another that failed once has its turn again, and so on: whichever of them comes to
+ * its senses is found. Waiting does not help against what is permanent, and one that does not answer has no turns to use up. */
+static int failed_turns(const struct plan_pod *pod) {
+    int turns = pod->hold->outcome == DIALECT_PERMANENT ? pod->hold->failures : pod->hold->failures / TRIES_PER_TURN;
+    return pod->is_unreachable || turns > TURNS_MAX ? TURNS_MAX : turns;
+}
+
 static struct placement_candidate candidate_of(const struct plan_input *input, const struct plan_pod *pod) {
     bool is_failing = plan_has_failed(input, pod->hold) || pod->is_unreachable || pod->hold->state == HOLD_CONFLICT;
     bool is_holding = may_hold(pod) || pod->hold->running == HOLD_LOADING;
@@ -134,6 +143,7 @@ static struct placement_candidate candidate_of(const struct plan_input *input, c
                                         .is_holding = !is_failing && is_holding,
                                         .is_wanted = !is_failing && !is_overbooked && pod->hold->is_wanted,
                                         .is_failing = is_failing,
+                                        .failed_turns = failed_turns(pod),
                                         .is_taken = pod->hold->state == HOLD_CONFLICT,
                                         .is_full = pod->is_full};
 }

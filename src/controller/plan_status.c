@@ -440,6 +440,25 @@ static void tell_failures(const json_t *old, const json_t *new, struct plan *pla
     }
 }
 
+/* A pod that had its turns and gave up its place to another that may do better. */
+static void tell_exchanges(const struct plan_input *input, const json_t *old, struct plan *plan) {
+    cleanup_buffer struct buffer given_up = BUFFER_INIT, instead = BUFFER_INIT;
+    for (size_t i = 0; i < input->pod_count && input->adapter->replicas > 0; i++) {
+        const struct plan_pod *pod = &input->pods[i];
+        const json_t *row = row_in(json_at(old, "loads"), pod->name);
+        if (row == NULL && plan->is_wanted[i]) {
+            list_name(&instead, pod->name);
+        } else if (row != NULL && !plan->is_wanted[i] && pod->matches && pod->is_ready && plan_has_failed(input, pod->hold) &&
+                   given_up.len < 600) {
+            buffer_printf(&given_up, "%spod %s: %s: %.200s", given_up.len > 0 ? "; " : "", pod->name,
+                          pod->hold->reason != NULL ? pod->hold->reason : "Failed", hold_message(pod->hold));
+        }
+    }
+    if (given_up.len > 0 && instead.len > 0) {
+        plan_add_event(plan, "Warning", "LoadMoved", "loading fails (%s); tried instead: %.300s", given_up.data, instead.data);
+    }
+}
+
 /* An engine that is asked itself fetches with what it was started with. */
 static void tell_unused_credentials(const struct plan_input *input, struct plan *plan) {
     cleanup_buffer struct buffer names = BUFFER_INIT;
@@ -465,6 +484,7 @@ static void tell(const struct plan_input *input, const json_t *old, const json_t
         tell_unused_credentials(input, plan);
     }
     tell_failures(old, new, plan);
+    tell_exchanges(input, old, plan);
     if (verdicts[READY].is_true && !was_true(old, "Ready")) {
         plan_add_event(plan, "Normal", "Ready", "published on %d pod%s, can be asked for as \"%s\"", tally->serving,
                        plural(tally->serving), input->adapter->name);

@@ -348,6 +348,27 @@ static void test_a_pod_that_is_not_ready_for_long_gives_up_its_place(void **stat
     }
 }
 
+/* All fail for a moment, then one only: whichever it is, it does not keep the adapter from the others. */
+static void test_a_pod_that_fails_for_long_is_exchanged(void **state) {
+    (void)state;
+    struct world world;
+    for (unsigned seed = 0; seed < 6; seed++) {
+        world_begin(&world, seed, 3);
+        for (int p = 0; p < 3; p++) {
+            world.pods[p].mood = REFUSES_LOADS;
+        }
+        world_create(&world, 0, 1);
+        world_run(&world, 4000); /* each has failed */
+        world.pods[seed % 3].mood = GOOD;
+        world_run(&world, 90000);
+        assert_true(world_is_published(&world, 0, (int)(seed % 3)));
+        int actions = count_actions(&world);
+        world_run(&world, 200000);
+        assert_int_equal(count_actions(&world), actions);
+        world_end(&world);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_creation),
@@ -366,6 +387,7 @@ int main(void) {
         cmocka_unit_test(test_nothing_is_unloaded_that_is_being_published),
         cmocka_unit_test(test_conflict_comes_after_failure),
         cmocka_unit_test(test_full_pod_stays_full_after_a_restart),
+        cmocka_unit_test(test_a_pod_that_fails_for_long_is_exchanged),
         cmocka_unit_test(test_a_pod_that_is_not_ready_for_a_moment_keeps_what_it_has),
         cmocka_unit_test(test_a_pod_that_is_not_ready_for_long_gives_up_its_place),
     };
