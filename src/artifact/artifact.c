@@ -59,8 +59,8 @@ void artifact_found_release(struct artifact_found *found) {
 
 /* ---- keys of records and locks ---- */
 
-/* Whoever chooses the server chooses what is there, under any version: what a Secret says of an endpoint is part of the keys, so that
- * nobody puts something into the cache for those who ask another server. */
+/* Whoever chooses the server chooses what is there, under any version: what a Secret says of an endpoint is part of the keys, so
+ * that nobody puts something into the cache for those who ask another server. */
 static void append_endpoints(const struct fetch *fetch, struct buffer *text) {
     const struct artifact_secrets *secrets = fetch->wanted->secrets;
     for (size_t i = 0; secrets != NULL && i < secrets->count; i++) {

@@ -176,8 +176,9 @@ int cache_record(struct artifact_cache *cache, const char *key, const struct man
     }
     cleanup_json json_t *root =
         json_pack("{s:s, s:s, s:s}", "object", manifest->id, "url", manifest->url, "version", manifest->version);
-    cleanup_free char *text = json_text(root);
-    return folder_replace(cache->sources_fd, name, text, strlen(text), 0600, err);
+    cleanup_buffer struct buffer text = BUFFER_INIT;
+    json_append(&text, root);
+    return folder_replace(cache->sources_fd, name, &text, 0600, false, err); /* one that is lost costs another download */
 }
 
 /* ---- keeping ---- */
@@ -206,7 +207,7 @@ int cache_keep(struct artifact_cache *cache, const char *key, const struct manif
     cleanup_close int staged = folder_open(cache->staging_fd, key, 0, err);
     cleanup_close int files = staged >= 0 ? folder_open(staged, "files", 0, err) : -1;
     manifest_write(manifest, &text);
-    if (files < 0 || folder_replace(files, MANIFEST_FILE, text.data, text.len, 0644, err) < 0) {
+    if (files < 0 || folder_replace(files, MANIFEST_FILE, &text, 0644, true, err) < 0) {
         return -1;
     }
     cache_hold(cache, manifest->id);

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define PIECE_BYTES (256u << 10)
+#define PIECE_BYTES (64u << 10) /* stays in the second cache between read and hash */
 #define STACK_BYTES (128u << 10)
 #define WRITE_BACK_BYTES (8u << 20) /* the kernel is told to begin writing so much at a time: less is left for fsync */
 

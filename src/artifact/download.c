@@ -22,7 +22,7 @@
 #define CHUNKED_BYTES (64ull << 20)
 #define FOLLOWED_BYTES (8ull << 20) /* smaller files are hashed when they are there */
 #define ADVANCE_BYTES (1u << 20)
-#define RECEIVE_BYTES (128u << 10) /* at a time; of large files */
+#define RECEIVE_BYTES (256u << 10) /* at a time; of large files */
 #define COPY_BYTES (1u << 20)
 #define SAY_EVERY_MS 10000
 #define VALIDATOR_BYTES 128

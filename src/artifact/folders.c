@@ -72,7 +72,7 @@ static int write_all(int fd, const char *bytes, size_t len) {
     return 0;
 }
 
-int folder_replace(int at, const char *name, const void *bytes, size_t len, mode_t mode, struct error *err) {
+int folder_replace(int at, const char *name, const struct buffer *text, mode_t mode, bool is_durable, struct error *err) {
     static _Atomic unsigned number;
     cleanup_free char *staged = xasprintf(".%s.%d.%u", name, (int)getpid(), number++);
     (void)unlinkat(at, staged, 0);
@@ -80,7 +80,8 @@ int folder_replace(int at, const char *name, const void *bytes, size_t len, mode
     if (fd < 0) {
         return error_set_errno(err, "%s", name);
     }
-    if (write_all(fd, bytes, len) < 0 || fsync(fd) < 0 || renameat(at, staged, at, name) < 0 || fsync(at) < 0) {
+    if (write_all(fd, text->data, text->len) < 0 || (is_durable && fsync(fd) < 0) || renameat(at, staged, at, name) < 0 ||
+        (is_durable && fsync(at) < 0)) {
         error_set_errno(err, "%s", name);
         (void)unlinkat(at, staged, 0);
         return -1;

@@ -14,8 +14,10 @@ int folder_open(int at, const char *name, mode_t mode, struct error *err) DAVIT_
 /* A regular file, to be read. The descriptor, or -1. */
 int folder_open_file(int at, const char *name, uint64_t *ret_bytes, struct error *err) DAVIT_MUST_USE;
 int folder_read(int at, const char *name, size_t limit_bytes, struct buffer *out, struct error *err) DAVIT_MUST_USE;
-/* Makes or replaces a small file: written aside, synced, renamed. The folder is synced too. */
-int folder_replace(int at, const char *name, const void *bytes, size_t len, mode_t mode, struct error *err) DAVIT_MUST_USE;
+/* Makes or replaces a small file: written aside, renamed. is_durable: file and folder are synced; else the machine's going down may
+ * leave the old, the new, or an empty one. */
+int folder_replace(int at, const char *name, const struct buffer *text, mode_t mode, bool is_durable,
+                   struct error *err) DAVIT_MUST_USE;
 /* Removes a file, or a folder and what is in it, at most 4 deep. What is not there is fine. */
 int folder_remove(int at, const char *name, struct error *err);
 /* Bytes of the regular files in the folder `name` and below. */
