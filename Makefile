@@ -16,6 +16,8 @@
 #                   tokens a second of the CPU engine, in-process; by hand
 #   make bench-controller [REFERENCE=BINARY] [BENCH="life --adapters 100"]
 #                   the controller against fake engines: time, requests, CPU seconds, memory; by hand
+#   make bench-artifact [BENCH="--adapters 100"]
+#                   fetching a large file and many small adapters, against curl; by hand
 #   make lint       format, layers, documents, static analysis
 #   make ci         test + sanitizer runs + fuzz corpora + lint
 #   make install    to $(PREFIX), default /usr/local
@@ -26,7 +28,7 @@ BUILD := build/release
 SANITIZE := build/sanitize
 WERROR ?= --werror
 
-.PHONY: all build demo down test test-property test-interop test-chaos test-churn bench-engine bench-controller sanitize ci lint fuzz install clean
+.PHONY: all build demo down test test-property test-interop test-chaos test-churn bench-engine bench-controller bench-artifact sanitize ci lint fuzz install clean
 
 all: build
 
@@ -74,6 +76,12 @@ bench-engine:
 bench-controller:
 	@scripts/install-packages build test
 	@scripts/bench-controller $(if $(REFERENCE),--reference $(REFERENCE)) $(BENCH)
+
+bench-artifact:
+	@scripts/install-packages build demo
+	@$(MAKE) --no-print-directory build
+	@ninja -C $(BUILD) --quiet bench/bench_fetch_many
+	@python3 bench/artifact.py $(BENCH)
 
 test-interop:
 	@scripts/install-packages build interop
