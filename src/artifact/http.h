@@ -5,7 +5,8 @@
  *              request is marked as the operator's or the address was allowed;
  *   redirects  at most 5; what is secret stays with the origin (scheme, host, port) that it was given for, and https never leads to
  *              http;
- *   again      502, 503, 504, 429 (Retry-After counts), 408, cut and refused connections: 4 tries, with growing pauses and jitter.
+ *   again      500, 502, 503, 504, 429 (Retry-After counts), 408, cut and refused connections: 4 tries, with growing pauses and
+ * jitter.
  */
 #ifndef DAVIT_ARTIFACT_HTTP_H
 #define DAVIT_ARTIFACT_HTTP_H
