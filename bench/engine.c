@@ -146,7 +146,7 @@ static struct engine *start(const char *model, const char *folder, int threads, 
     struct engine *engine = NULL;
     struct error err = {0};
     if (engine_new(&options, &engine, &err) < 0 ||
-        (folder != NULL && engine_load_adapter(engine, ADAPTER, folder, false, &err) < 0)) {
+        (folder != NULL && engine_load_adapter(engine, ADAPTER, folder, NULL, false, &err) < 0)) {
         fail(&err);
     }
     return engine;

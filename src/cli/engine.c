@@ -1,15 +1,19 @@
 /* davit engine: the flags (vLLM's spelling), the start, and the orderly end of the inference server. */
+#include "cli/artifact_args.h"
 #include "cli/cli.h"
 #include "cli/cpu_count.h"
 
+#include "adapter/artifact_url.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "engine/api/adapter_thread.h"
+#include "engine/api/adapter_loads.h"
 #include "engine/api/api.h"
 #include "engine/engine.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define ACCEPT_AFTER_TERM_MS 1000 /* endpoints take a moment to hear that this pod leaves */
 #define DRAIN_LOOK_MS 20
@@ -31,6 +35,9 @@ struct settings {
     int64_t kv_cache_memory_bytes;
     bool enable_lora;
     struct option_strings lora_modules;
+    const char *lora_resolver_dir;
+    const char *artifact_cache;
+    const char *artifact_cache_size;
     int64_t max_loras;
     int64_t max_cpu_loras;
     int64_t max_lora_rank;
@@ -48,6 +55,7 @@ static const struct settings defaults = {
     .enable_lora = true,
     .max_loras = 16,
     .max_lora_rank = 16,
+    .artifact_cache_size = "20G",
     .shutdown_timeout = 25,
     .log_level = "info",
 };
@@ -172,6 +180,25 @@ static int parse(struct settings *settings, int argc, char **argv, bool *ret_hel
          .target = &settings->lora_modules,
          .value_name = "NAME=PATH...",
          .help = "adapters to load at start"},
+        {.name = "lora-resolver-dir",
+         .env = "VLLM_LORA_RESOLVER_CACHE_DIR",
+         .type = OPTION_STRING,
+         .target = &settings->lora_resolver_dir,
+         .value_name = "DIR|URL",
+         .help = "a model that nobody knows is looked up below it as an adapter and loaded when it is first asked for"},
+        {.name = "artifact-cache",
+         .env = "DAVIT_CACHE",
+         .type = OPTION_STRING,
+         .target = &settings->artifact_cache,
+         .value_name = "DIR",
+         .help =
+             "where adapters are kept that come from hf://, s3:// and so on (default $XDG_CACHE_HOME/davit, else ~/.cache/davit)"},
+        {.name = "artifact-cache-size",
+         .env = "DAVIT_CACHE_SIZE",
+         .type = OPTION_STRING,
+         .target = &settings->artifact_cache_size,
+         .value_name = "SIZE",
+         .help = "above it what was used longest ago is removed (default 20G)"},
         {.name = "max-loras",
          .type = OPTION_INT,
          .target = &settings->max_loras,
@@ -254,6 +281,30 @@ static int parse(struct settings *settings, int argc, char **argv, bool *ret_hel
     return 0;
 }
 
+/* A folder becomes absolute: a relative path with a slash would be taken for a model of the Hub where nothing is there. */
+static int complete_resolver(struct settings *settings, struct error *err) {
+    static char folder[PATH_MAX]; /* as long as the program runs, as what comes from argv */
+    const char *base = settings->lora_resolver_dir;
+    struct stat status;
+    if (base == NULL || *base == '\0') {
+        settings->lora_resolver_dir = NULL;
+        return 0;
+    }
+    if (!settings->enable_lora) {
+        return error_set(err, ERROR_INVALID, "--lora-resolver-dir and --no-enable-lora exclude each other");
+    }
+    if (artifact_scheme_of(base) != ARTIFACT_UNKNOWN && artifact_local_path(base) == NULL) {
+        return 0;
+    }
+    const char *path = artifact_local_path(base) != NULL ? artifact_local_path(base) : base;
+    if (realpath(path, folder) == NULL || stat(folder, &status) < 0 || !S_ISDIR(status.st_mode)) {
+        return error_set(err, ERROR_INVALID, "--lora-resolver-dir %s: expected a folder that is there, or a URL (%s)", base,
+                         artifact_schemes_text());
+    }
+    settings->lora_resolver_dir = folder;
+    return 0;
+}
+
 /* What follows from several options together. */
 static int complete(struct settings *settings, struct error *err) {
     if (settings->model == NULL) {
@@ -286,7 +337,7 @@ static int complete(struct settings *settings, struct error *err) {
     if (settings->threads == 0) {
         settings->threads = cpu_count();
     }
-    return 0;
+    return complete_resolver(settings, err);
 }
 
 /* ---- serving ---- */
@@ -352,7 +403,8 @@ static int check_module_name(const struct settings *settings, const char *name, 
 }
 
 /* "name=path", or vLLM's JSON form {"name":...,"path":...}. */
-static int load_module(struct engine *engine, const struct settings *settings, const char *module, struct error *err) {
+static int load_module(struct engine *engine, const struct settings *settings, const struct artifact_options *artifacts,
+                       const char *module, struct error *err) {
     if (module[0] == '{') {
         cleanup_json json_t *object = json_parse(module, strlen(module), err);
         if (object == NULL) {
@@ -363,26 +415,28 @@ static int load_module(struct engine *engine, const struct settings *settings, c
         if (*name == '\0' || *path == '\0') {
             return error_set(err, ERROR_INVALID, "--lora-modules %s: \"name\" and \"path\" must be given", module);
         }
-        return check_module_name(settings, name, err) < 0 ? -1 : adapter_load_now(engine, name, path, false, err);
+        return check_module_name(settings, name, err) < 0 ? -1 : adapter_load_blocking(engine, artifacts, name, path, err);
     }
     const char *equals = strchr(module, '=');
     if (equals == NULL || equals == module || equals[1] == '\0') {
         return error_set(err, ERROR_INVALID, "--lora-modules %s: expected NAME=PATH", module);
     }
     cleanup_free char *name = xstrndup(module, (size_t)(equals - module));
-    return check_module_name(settings, name, err) < 0 ? -1 : adapter_load_now(engine, name, equals + 1, false, err);
+    return check_module_name(settings, name, err) < 0 ? -1 : adapter_load_blocking(engine, artifacts, name, equals + 1, err);
 }
 
-static int load_modules(struct engine *engine, const struct settings *settings, struct error *err) {
+static int load_modules(struct engine *engine, const struct settings *settings, const struct artifact_options *artifacts,
+                        struct error *err) {
     for (size_t i = 0; i < settings->lora_modules.count; i++) {
-        if (load_module(engine, settings, settings->lora_modules.values[i], err) < 0) {
+        if (load_module(engine, settings, artifacts, settings->lora_modules.values[i], err) < 0) {
             return -1;
         }
     }
     return 0;
 }
 
-static int serve(const struct settings *settings, struct engine *engine, struct error *err) {
+static int serve(const struct settings *settings, struct engine *engine, const struct artifact_options *artifacts,
+                 struct error *err) {
     struct server server = {.settings = settings, .loop = loop_new()};
     struct api_options options = {
         .loop = server.loop,
@@ -393,6 +447,8 @@ static int serve(const struct settings *settings, struct engine *engine, struct 
         .api_keys = settings->api_keys.values,
         .api_key_count = settings->api_keys.count,
         .runtime_lora = settings->enable_lora,
+        .artifacts = artifacts,
+        .resolver_base = settings->lora_resolver_dir,
         .max_loras = (int)settings->max_loras,
         .max_cpu_loras = (int)settings->max_cpu_loras,
         .max_lora_rank = (int)settings->max_lora_rank,
@@ -433,15 +489,20 @@ static int run(const struct settings *settings, struct error *err) {
         .max_lora_rank = (int)settings->max_lora_rank,
         .activations = settings->activations,
     };
+    cleanup_free char *cache = artifact_cache_path(settings->artifact_cache, NULL); /* without one, folders only */
+    struct artifact_options artifacts = {.cache = cache};
     struct engine *engine = NULL;
+    if (artifact_parse_bytes(settings->artifact_cache_size, &artifacts.cache_bytes_max, err) < 0) {
+        return error_wrap(err, "--artifact-cache-size");
+    }
     if (engine_new(&options, &engine, err) < 0) {
         return -1;
     }
-    if (load_modules(engine, settings, err) < 0) {
+    if (load_modules(engine, settings, &artifacts, err) < 0) {
         engine_free(engine);
         return -1;
     }
-    return serve(settings, engine, err);
+    return serve(settings, engine, &artifacts, err);
 }
 
 int cli_engine(int argc, char **argv) {

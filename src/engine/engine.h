@@ -53,12 +53,14 @@ const struct tokenizer *engine_tokenizer(const struct engine *engine); /* immuta
 
 /* ---- adapters ---- */
 
-/* Reads, checks and registers the PEFT adapter in folder `path` under `name`. Blocks on the disk: not for a loop. Running requests
- * go on meanwhile. With `in_place`, a resident adapter of that name is replaced; requests that run keep the weights they began
- * with. ERROR_EXISTS: the name is taken. ERROR_NOT_FOUND: no adapter at `path`. ERROR_LIMIT: no room. ERROR_INVALID and
- * ERROR_UNSUPPORTED: the adapter cannot serve here; the message uses vLLM's phrase where there is one. Nothing changes on failure.
+/* Reads, checks and registers the PEFT adapter in `folder` under `name`; `path` is where it is said to be from, and the folder when
+ * that is NULL. Blocks on the disk: not for a loop. Running requests go on meanwhile. With `in_place`, a resident adapter of that
+ * name is replaced; requests that run keep the weights they began with. ERROR_EXISTS: the name is taken. ERROR_NOT_FOUND: no
+ * adapter at `path`. ERROR_LIMIT: no room. ERROR_INVALID and ERROR_UNSUPPORTED: the adapter cannot serve here; the message uses
+ * vLLM's phrase where there is one. Nothing changes on failure.
  */
-int engine_load_adapter(struct engine *engine, const char *name, const char *path, bool in_place, struct error *err) DAVIT_MUST_USE;
+int engine_load_adapter(struct engine *engine, const char *name, const char *path, const char *folder, bool in_place,
+                        struct error *err) DAVIT_MUST_USE;
 /* Drops the name at once and the memory when its last request ends. ERROR_NOT_FOUND. */
 int engine_unload_adapter(struct engine *engine, const char *name, struct error *err) DAVIT_MUST_USE;
 

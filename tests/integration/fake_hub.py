@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import json
 import re
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -203,6 +204,14 @@ class HubHandler(StoreHandler):
         return self.reply(200, data, fields)
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # clients may leave
+            super().handle_error(request, client_address)
+
+
 class FakeHub:
     def __init__(self, port=0):
         self.models, self.renamed, self.tokens = {}, {}, set()
@@ -217,8 +226,8 @@ class FakeHub:
         self.url, self.store_url = (f"http://127.0.0.1:{server.server_address[1]}" for server in self.servers)
 
     def serve(self, role, handler, port):
-        server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-        server.hub, server.role, server.daemon_threads = self, role, True
+        server = Server(("127.0.0.1", port), handler)
+        server.hub, server.role = self, role
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True, name=role).start()
         return server
 

@@ -19,13 +19,13 @@ class Engine:
     """An engine that serves the tiny model as "base" while the block runs."""
 
     def __init__(self, folder, *arguments):
-        self.log_path = folder / "engine.log"
+        self.log_path, self.environment = folder / "engine.log", None
         self.command = [DAVIT, "engine", "--model", TINY / "model.gguf", "--served-model-name", "base", "--host", "127.0.0.1",
                         "--port", "0", *arguments]
 
     def __enter__(self):
         with self.log_path.open("w") as log:
-            self.process = subprocess.Popen(self.command, stderr=log)
+            self.process = subprocess.Popen(self.command, stderr=log, env=self.environment)
         self.url = "http://" + until(lambda: re.search(r"serving base on http://(\S+)", self.log()), "the engine serves").group(1)
         return self
 

@@ -73,7 +73,7 @@ static struct engine *start(struct engine_options options) {
 static int load(struct engine *engine, const char *name, const char *folder, bool in_place, struct error *err) {
     cleanup_free char *tiny = source_path("tests/fixtures/tiny");
     cleanup_free char *path = path_join(tiny, folder);
-    return engine_load_adapter(engine, name, path, in_place, err);
+    return engine_load_adapter(engine, name, path, NULL, in_place, err);
 }
 
 static void must_load(struct engine *engine, const char *name, const char *folder) {

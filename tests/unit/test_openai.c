@@ -364,7 +364,9 @@ static void test_engine_errors_map(void **state) {
     } loads[] = {
         {ERROR_EXISTS, 400,
          "The lora adapter 'sql' has already been loaded. If you want to load the adapter in place, set 'load_inplace' to True."},
-        {ERROR_NOT_FOUND, 404, "Loading lora sql failed: No adapter found for /a/sql"},
+        {ERROR_NOT_FOUND, 404, "Loading lora sql failed: No adapter found for /a/sql: why"},
+        {ERROR_UNAUTHORIZED, 404, "Loading lora sql failed: No adapter found for /a/sql: why"},
+        {ERROR_UNAVAILABLE, 503, "Loading lora sql failed: why"},
         {ERROR_INVALID, 500,
          "Call to add_lora method failed: Worker failed with error 'why', please check the stack trace above for the root cause"},
         {ERROR_LIMIT, 503, "Loading lora sql failed: why"},

@@ -56,7 +56,7 @@ static void pending_free(struct pending *pending) {
     free(pending);
 }
 
-static void pending_dropped(void *arg) {
+static void on_dropped(void *arg) {
     pending_free(arg);
 }
 
@@ -102,10 +102,11 @@ static void submit(struct api *api, struct http_request *http, const struct adap
         .name = pending->name,
         .path = pending->path,
         .on_done = on_done,
+        .on_dropped = on_dropped,
         .arg = pending,
     };
     struct error err = {0};
-    if (adapter_thread_submit(api->adapter_thread, &job, &err) < 0) {
+    if (adapter_loads_submit(api->loads, &job, &err) < 0) {
         on_done(pending, &err);
         return;
     }
@@ -187,9 +188,11 @@ void api_unregister_adapter(struct api *api, struct http_request *http) {
     start(api, http, NULL, &unregister_wording);
 }
 
-void api_free_adapter_thread(struct api *api) {
-    if (api->adapter_thread != NULL) {
-        adapter_thread_free(api->adapter_thread, pending_dropped);
-        api->adapter_thread = NULL;
+void api_free_loads(struct api *api) {
+    if (api->loads != NULL) {
+        adapter_loads_free(api->loads);
+        api->loads = NULL;
     }
+    lora_resolver_free(api->resolver);
+    api->resolver = NULL;
 }

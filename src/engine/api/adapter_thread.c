@@ -1,6 +1,7 @@
 #include "engine/api/adapter_thread.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 
 #include <pthread.h>
@@ -11,6 +12,7 @@ struct queued_job {
     struct adapter_job job;
     char *name;
     char *path;
+    char *folder;
     bool has_failed;
     struct error err;
     struct queued_job *next;
@@ -32,6 +34,7 @@ struct adapter_thread {
 static void free_job(struct queued_job *queued) {
     free(queued->name);
     free(queued->path);
+    free(queued->folder);
     free(queued);
 }
 
@@ -47,14 +50,27 @@ static void log_loaded(struct engine *engine, const char *name, int64_t took_ms)
     engine_adapters_free(list, count);
 }
 
-int adapter_load_now(struct engine *engine, const char *name, const char *path, bool in_place, struct error *err) {
+int adapter_load_now(struct engine *engine, const char *name, const char *path, const char *folder, bool in_place,
+                     struct error *err) {
     int64_t began_ms = clock_now_ms();
-    if (engine_load_adapter(engine, name, path, in_place, err) < 0) {
+    if (engine_load_adapter(engine, name, path, folder, in_place, err) < 0) {
         log_warn("adapter \"%s\" not loaded from %s: %s", name, path, err->message);
         return -1;
     }
     log_loaded(engine, name, clock_now_ms() - began_ms);
     return 0;
+}
+
+static int look_for(const struct queued_job *queued, struct error *err) {
+    cleanup_free char *config = path_join(queued->folder != NULL ? queued->folder : queued->path, "adapter_config.json");
+    return access(config, F_OK) == 0 ? 0 : error_set(err, ERROR_NOT_FOUND, "No adapter found for %s", queued->path);
+}
+
+static int load_job(struct adapter_thread *thread, struct queued_job *queued) {
+    if (queued->job.is_lookup && look_for(queued, &queued->err) < 0) {
+        return -1;
+    }
+    return adapter_load_now(thread->engine, queued->name, queued->path, queued->folder, queued->job.in_place, &queued->err);
 }
 
 static int unload_now(struct engine *engine, const char *name, struct error *err) {
@@ -106,9 +122,7 @@ static void *run(void *arg) {
     struct adapter_thread *thread = arg;
     struct queued_job *queued = NULL;
     while ((queued = next_job(thread)) != NULL) {
-        int result = queued->job.is_unload
-                         ? unload_now(thread->engine, queued->name, &queued->err)
-                         : adapter_load_now(thread->engine, queued->name, queued->path, queued->job.in_place, &queued->err);
+        int result = queued->job.is_unload ? unload_now(thread->engine, queued->name, &queued->err) : load_job(thread, queued);
         queued->has_failed = result < 0;
         (void)pthread_mutex_lock(&thread->lock);
         queued->next = thread->finished;
@@ -140,6 +154,7 @@ int adapter_thread_submit(struct adapter_thread *thread, const struct adapter_jo
     queued->job = *job;
     queued->name = xstrdup(job->name);
     queued->path = job->path != NULL ? xstrdup(job->path) : NULL;
+    queued->folder = job->folder != NULL ? xstrdup(job->folder) : NULL;
     (void)pthread_mutex_lock(&thread->lock);
     bool is_full = thread->waiting == ADAPTER_QUEUE_MAX;
     if (!is_full) {
@@ -156,23 +171,23 @@ int adapter_thread_submit(struct adapter_thread *thread, const struct adapter_jo
     return 0;
 }
 
-static void drop_list(struct queued_job *list, void (*on_dropped)(void *arg)) {
+static void drop_list(struct queued_job *list) {
     while (list != NULL) {
         struct queued_job *next = list->next;
-        on_dropped(list->job.arg);
+        list->job.on_dropped(list->job.arg);
         free_job(list);
         list = next;
     }
 }
 
-void adapter_thread_free(struct adapter_thread *thread, void (*on_dropped)(void *arg)) {
+void adapter_thread_free(struct adapter_thread *thread) {
     (void)pthread_mutex_lock(&thread->lock);
     thread->is_stopping = true;
     (void)pthread_cond_signal(&thread->wake);
     (void)pthread_mutex_unlock(&thread->lock);
     (void)pthread_join(thread->thread, NULL);
-    drop_list(thread->first, on_dropped);
-    drop_list(thread->finished, on_dropped);
+    drop_list(thread->first);
+    drop_list(thread->finished);
     (void)pthread_cond_destroy(&thread->wake);
     (void)pthread_mutex_destroy(&thread->lock);
     free(thread);

@@ -13,21 +13,24 @@ struct adapter_thread;
 struct adapter_job {
     bool is_unload;
     bool in_place;
-    const char *name; /* copied */
-    const char *path; /* copied; NULL for unload */
+    bool is_lookup;     /* nobody has said that there is such an adapter: when there is none, that is no news */
+    const char *name;   /* copied */
+    const char *path;   /* copied; as it was asked for; NULL for unload */
+    const char *folder; /* copied; where the files are; NULL = `path` */
     /* On the loop's thread, once, unless the thread is freed before. err NULL: done. */
     void (*on_done)(void *arg, const struct error *err);
+    void (*on_dropped)(void *arg); /* instead, when the thread is freed before */
     void *arg;
 };
 
 struct adapter_thread *adapter_thread_new(struct loop *loop, struct engine *engine);
 /* ERROR_BUSY when ADAPTER_QUEUE_MAX jobs wait. */
 int adapter_thread_submit(struct adapter_thread *thread, const struct adapter_job *job, struct error *err) DAVIT_MUST_USE;
-/* Finishes the job that runs, drops the others without callbacks, joins. The loop no longer runs. `on_dropped` gets each dropped
- * job's arg. */
-void adapter_thread_free(struct adapter_thread *thread, void (*on_dropped)(void *arg));
+/* Finishes the job that runs, drops the others, joins. The loop no longer runs. */
+void adapter_thread_free(struct adapter_thread *thread);
 
-/* Loads and logs name, rank, bytes and milliseconds; blocks. Also used at start for --lora-modules. */
-int adapter_load_now(struct engine *engine, const char *name, const char *path, bool in_place, struct error *err) DAVIT_MUST_USE;
+/* Loads and logs name, rank, bytes and milliseconds; blocks. Also used at start for --lora-modules. `folder` as of a job. */
+int adapter_load_now(struct engine *engine, const char *name, const char *path, const char *folder, bool in_place,
+                     struct error *err) DAVIT_MUST_USE;
 
 #endif

@@ -1,5 +1,6 @@
 #include "engine/api/api_internal.h"
 
+#include "base/clock.h"
 #include "base/hash.h"
 
 #include <string.h>
@@ -68,6 +69,15 @@ bool api_is_served_name(const struct api *api, const char *name) {
     return false;
 }
 
+static int no_such_model(const struct api *api, const char *model, struct api_error *error) {
+    cleanup_buffer struct buffer names = BUFFER_INIT;
+    for (size_t i = 0; i < api->options.served_name_count; i++) {
+        buffer_printf(&names, "%s%s", i > 0 ? ", " : "", api->options.served_names[i]);
+    }
+    return api_error_set(error, 404, "NotFoundError", "model", "The model `%s` does not exist. Valid aliases: %s.", model,
+                         buffer_text(&names));
+}
+
 int api_find_model(struct api *api, const char *model, const char **ret_adapter, struct api_error *error) {
     if (*model == '\0' || api_is_served_name(api, model)) {
         *ret_adapter = NULL;
@@ -77,12 +87,25 @@ int api_find_model(struct api *api, const char *model, const char **ret_adapter,
         *ret_adapter = model;
         return 0;
     }
-    cleanup_buffer struct buffer names = BUFFER_INIT;
-    for (size_t i = 0; i < api->options.served_name_count; i++) {
-        buffer_printf(&names, "%s%s", i > 0 ? ", " : "", api->options.served_names[i]);
+    return no_such_model(api, model, error);
+}
+
+int api_error_from_lookup(const struct api *api, const char *model, const struct error *cause, struct api_error *error) {
+    switch (cause->code) {
+    case ERROR_NOT_FOUND:
+    case ERROR_UNAUTHORIZED: /* what a source does not show is not there for whoever asks for it by guessing */
+    case ERROR_DENIED:
+        return no_such_model(api, model, error);
+    case ERROR_BUSY:
+    case ERROR_LIMIT: /* max_cpu_loras */
+    case ERROR_UNAVAILABLE:
+    case ERROR_TIMEOUT:
+        return api_error_set(error, 503, "ServiceUnavailableError", "model", "LoRA adapter '%s' cannot be loaded now: %s", model,
+                             cause->message);
+    default:
+        return api_error_set(error, 400, "BadRequestError", "model", "LoRA adapter '%s' was found but could not be loaded: %s",
+                             model, cause->message);
     }
-    return api_error_set(error, 404, "NotFoundError", "model", "The model `%s` does not exist. Valid aliases: %s.", model,
-                         buffer_text(&names));
 }
 
 /* ---- small routes ---- */
@@ -217,6 +240,16 @@ static size_t body_bytes_max(const struct engine *engine) {
     return bytes < BODY_BYTES_MAX ? bytes : BODY_BYTES_MAX;
 }
 
+static int load_for_resolver(void *arg, const struct adapter_job *job, struct error *err) {
+    return adapter_loads_submit(arg, job, err);
+}
+
+static struct lora_resolver *make_resolver(struct api *api) {
+    struct lora_resolver_options options = {
+        .base = api->options.resolver_base, .load = load_for_resolver, .load_arg = api->loads, .now_ms = clock_now_ms};
+    return lora_resolver_new(&options);
+}
+
 struct api *api_new(const struct api_options *options) {
     struct api *api = xcalloc(1, sizeof(*api));
     api->options = *options;
@@ -235,7 +268,10 @@ struct api *api_new(const struct api_options *options) {
     };
     api->metrics = engine_metrics_new(&metrics_options);
     api->inbox = inbox_new(options->loop, api_on_event, api);
-    api->adapter_thread = options->runtime_lora ? adapter_thread_new(options->loop, options->engine) : NULL;
+    if (options->runtime_lora) {
+        api->loads = adapter_loads_new(options->loop, options->engine, options->artifacts);
+    }
+    api->resolver = options->runtime_lora && options->resolver_base != NULL ? make_resolver(api) : NULL;
     struct http_server_options server_options = {
         .loop = options->loop,
         .body_bytes_max = body_bytes_max(options->engine),
@@ -263,7 +299,7 @@ int api_open_requests(const struct api *api) {
 void api_stop(struct api *api) {
     http_server_free(api->server);
     api->server = NULL;
-    api_free_adapter_thread(api);
+    api_free_loads(api);
 }
 
 void api_free(struct api *api) {

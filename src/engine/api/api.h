@@ -8,6 +8,7 @@
 #include "io/loop.h"
 
 struct api;
+struct artifact_options;
 
 struct api_options {
     struct loop *loop;
@@ -17,8 +18,10 @@ struct api_options {
     const char *model_root;      /* what /v1/models gives as the base model's root */
     const char *const *api_keys; /* none = open */
     size_t api_key_count;
-    bool runtime_lora; /* false: the routes to load and unload do not exist */
-    int max_loras;     /* as told in metrics */
+    const struct artifact_options *artifacts; /* for adapters that are not folders; NULL = folders only */
+    const char *resolver_base;                /* where unknown models are looked up as adapters; NULL = nowhere */
+    bool runtime_lora;                        /* false: the routes to load and unload do not exist */
+    int max_loras;                            /* as told in metrics */
     int max_cpu_loras;
     int max_lora_rank;
     const char *version;

@@ -64,8 +64,16 @@ int api_error_from_load(struct api_error *error, const struct error *cause, cons
                              "'load_inplace' to True.",
                              name);
     case ERROR_NOT_FOUND:
-        return api_error_set(error, 404, "NotFoundError", NULL, "Loading lora %s failed: No adapter found for %s", name, path);
+    case ERROR_UNAUTHORIZED: /* towards a source, not towards this engine; vLLM too has only this answer then */
+    case ERROR_DENIED: {
+        static const char usual[] = "No adapter found for ";
+        bool says_more = strncmp(cause->message, usual, sizeof(usual) - 1) != 0; /* a source's reason */
+        return api_error_set(error, 404, "NotFoundError", NULL, "Loading lora %s failed: %s%s%s%s", name, usual, path,
+                             says_more ? ": " : "", says_more ? cause->message : "");
+    }
     case ERROR_LIMIT: /* vLLM would throw another adapter out; this engine never takes one away by itself */
+    case ERROR_UNAVAILABLE:
+    case ERROR_TIMEOUT:
     case ERROR_BUSY:
         return api_error_set(error, 503, "ServiceUnavailableError", NULL, "Loading lora %s failed: %s", name, cause->message);
     default:

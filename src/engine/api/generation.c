@@ -19,6 +19,8 @@ struct generation {
     bool is_streaming;         /* the head was sent */
     struct openai_request request;
     struct answer answer;
+    char *request_id;
+    struct lora_waiter waiter; /* while its adapter is looked up, before anything runs */
     uint64_t engine_id;
     int64_t began_ns;
     int64_t last_token_ns; /* 0 = none yet */
@@ -46,6 +48,7 @@ static void generation_free(struct generation *generation) {
     generation->api->generations--;
     answer_release(&generation->answer);
     openai_request_release(&generation->request);
+    free(generation->request_id);
     free(generation);
 }
 
@@ -135,18 +138,35 @@ void api_on_event(void *arg, const struct inbox_item *item) {
     generation_free(generation);
 }
 
+/* Of one that still waits for its adapter: nothing runs, so no event ends it. */
+static void forget_waiting(struct generation *generation) {
+    lora_resolver_leave(&generation->waiter);
+    generation_free(generation);
+}
+
 void api_abort(struct api *api) {
-    for (struct generation *generation = api->first_generation; generation != NULL; generation = generation->next) {
+    struct generation *next = NULL;
+    for (struct generation *generation = api->first_generation; generation != NULL; generation = next) {
+        next = generation->next;
         if (generation->http != NULL) {
             reply_aborted(generation);
         }
-        engine_cancel(api->options.engine, generation->engine_id);
+        if (generation->waiter.lookup != NULL) {
+            forget_waiting(generation);
+        } else {
+            engine_cancel(api->options.engine, generation->engine_id);
+        }
     }
 }
 
 static void on_client_gone(void *arg) {
     struct generation *generation = arg;
     generation->http = NULL;
+    if (generation->waiter.lookup != NULL) {
+        log_debug("request %s: the client has gone before its adapter was there", generation->request_id);
+        forget_waiting(generation);
+        return;
+    }
     log_debug("request %s: the client has gone, cancelled", generation->answer.id);
     engine_cancel(generation->api->options.engine, generation->engine_id);
 }
@@ -242,11 +262,11 @@ static void fill_request(struct generation *generation, const char *adapter, con
     };
 }
 
-static void start_answer(struct generation *generation, const char *adapter, const char *request_id) {
+static void start_answer(struct generation *generation, const char *adapter) {
     struct api *api = generation->api;
     const struct openai_request *request = &generation->request;
     const struct tokenizer *tokenizer = engine_tokenizer(api->options.engine);
-    cleanup_free char *id = xasprintf("%s-%s", request->is_chat ? "chatcmpl" : "cmpl", request_id);
+    cleanup_free char *id = xasprintf("%s-%s", request->is_chat ? "chatcmpl" : "cmpl", generation->request_id);
     cleanup_buffer struct buffer echo = BUFFER_INIT;
     if (request->echo) {
         buffer_append(&echo, request->prompt_text, request->prompt_text_len);
@@ -268,7 +288,7 @@ static void start_answer(struct generation *generation, const char *adapter, con
 }
 
 /* Checks and submits; -1: nothing runs and *error is the answer. */
-static int submit(struct generation *generation, const char *request_id, struct api_error *error) {
+static int submit(struct generation *generation, struct api_error *error) {
     struct api *api = generation->api;
     const char *adapter = NULL;
     struct token_list prompt = {0};
@@ -280,7 +300,7 @@ static int submit(struct generation *generation, const char *request_id, struct 
         token_list_release(&prompt);
         return -1;
     }
-    start_answer(generation, adapter, request_id);
+    start_answer(generation, adapter);
     struct engine_request request;
     fill_request(generation, adapter, &prompt, &request);
     struct error err = {0};
@@ -293,22 +313,69 @@ static int submit(struct generation *generation, const char *request_id, struct 
     return result < 0 ? api_error_from_engine(error, &err) : 0;
 }
 
+static void begin(struct generation *generation) {
+    struct api_error error = {0};
+    if (submit(generation, &error) < 0) {
+        api_reply_error(take_pointer(generation->http), &error);
+        generation_free(generation);
+    }
+    api_error_release(&error);
+}
+
+/* ---- adapters that nobody knows yet ---- */
+
+static void reply_not_resolved(struct generation *generation, const struct error *err) {
+    struct api_error error = {0};
+    (void)api_error_from_lookup(generation->api, generation->request.model, err, &error);
+    api_reply_error(take_pointer(generation->http), &error);
+    api_error_release(&error);
+    generation_free(generation);
+}
+
+static void on_resolved(void *arg, const struct error *err) {
+    struct generation *generation = arg;
+    if (err == NULL) {
+        begin(generation);
+    } else {
+        reply_not_resolved(generation, err);
+    }
+}
+
+/* Whether the request waits for its adapter now, or has its answer. */
+static bool resolve(struct generation *generation) {
+    struct api *api = generation->api;
+    const char *model = generation->request.model;
+    if (api->resolver == NULL || *model == '\0' || api_is_served_name(api, model) ||
+        engine_has_adapter(api->options.engine, model)) {
+        return false;
+    }
+    struct error err = {0};
+    generation->waiter = (struct lora_waiter){.on_done = on_resolved, .arg = generation};
+    if (lora_resolver_ask(api->resolver, model, &generation->waiter, &err) < 0) {
+        reply_not_resolved(generation, &err);
+    }
+    return true;
+}
+
 static void start(struct api *api, struct http_request *http, bool is_chat) {
-    cleanup_free char *request_id = choose_request_id(http);
+    char *request_id = choose_request_id(http);
     http_reply_field(http, "X-Request-Id", request_id);
     json_t *document = api_take_document(api, http);
     if (document == NULL) {
+        free(request_id);
         return;
     }
     struct generation *generation = generation_new(api, http);
-    struct api_error error = {0};
-    if (openai_request_parse(document, is_chat, &generation->request, &error) < 0 || submit(generation, request_id, &error) < 0) {
-        api_reply_error(http, &error);
-        api_error_release(&error);
-        generation_free(generation);
-        return;
-    }
+    generation->request_id = request_id;
     http_request_on_gone(http, on_client_gone, generation);
+    struct api_error error = {0};
+    if (openai_request_parse(document, is_chat, &generation->request, &error) < 0) {
+        api_reply_error(http, &error);
+        generation_free(generation);
+    } else if (!resolve(generation)) {
+        begin(generation);
+    }
+    api_error_release(&error);
 }
 
 void api_completions(struct api *api, struct http_request *http) {

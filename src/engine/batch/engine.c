@@ -193,14 +193,15 @@ static int check_room(struct engine *engine, const char *name, bool in_place, st
 }
 
 /* The disk is read without the lock, so the name and the room are checked again before the adapter is put in. */
-static int load_adapter(struct engine *engine, const char *name, const char *path, bool in_place, struct error *err) {
+static int load_adapter(struct engine *engine, const char *name, const char *path, const char *folder, bool in_place,
+                        struct error *err) {
     struct lora_adapter *weights = NULL;
     int64_t began_ns = clock_now_ns();
     if (name[0] == '\0') {
         return error_set(err, ERROR_INVALID, "an adapter needs a name");
     }
     if (check_room(engine, name, in_place, err) < 0 ||
-        lora_load(engine->model, path, engine->options.max_lora_rank, &weights, err) < 0) {
+        lora_load(engine->model, folder, engine->options.max_lora_rank, &weights, err) < 0) {
         return -1;
     }
     struct resident *resident = xcalloc(1, sizeof(*resident));
@@ -221,8 +222,9 @@ static int load_adapter(struct engine *engine, const char *name, const char *pat
     return result;
 }
 
-int engine_load_adapter(struct engine *engine, const char *name, const char *path, bool in_place, struct error *err) {
-    int result = load_adapter(engine, name, path, in_place, err);
+int engine_load_adapter(struct engine *engine, const char *name, const char *path, const char *folder, bool in_place,
+                        struct error *err) {
+    int result = load_adapter(engine, name, path, folder != NULL ? folder : path, in_place, err);
     if (result < 0) {
         pthread_mutex_lock(&engine->lock);
         engine->stats.adapter_load_failures_total++;
