@@ -74,17 +74,22 @@ def secret(values):
 
 
 def test_credentials_are_those_of_the_secret(world):
-    """Wrong, and then right: the cause is told in the sidecar's words, the values never."""
+    """Wrong, and then right, for a folder and for one object: the cause is told in the sidecar's words, the values never. The Secret is
+    read again for every try."""
     wrong = {"aws_access_key_id": "form-access-key", "aws_secret_access_key": "a-wrong-secret"}
     with room_of(world, "base", S3) as room:
         adapter = manifests("adapter-s3")[1]
-        name = adapter["metadata"]["name"]
+        one = {**adapter, "metadata": {"name": "one-object"}, "spec": {**adapter["spec"], "artifactURL": "s3://bucket/one-object"}}
+        causes = {adapter["metadata"]["name"]: "SignatureDoesNotMatch", "one-object": "Permission denied: Access denied to S3 object"}
         room.api.create("secrets", secret(wrong))
-        room.api.create("modeladapters", adapter)
-        until(lambda: "SignatureDoesNotMatch" in room.condition(name).get("message", ""), "the sidecar's refusal is told")
-        assert room.condition(name)["status"] == "False" and not room.published(name)
+        for each in (adapter, one):
+            room.api.create("modeladapters", each)
+        for name, cause in causes.items():
+            until(lambda name=name, cause=cause: cause in room.condition(name).get("message", ""), "the sidecar's refusal is told")
+            assert room.condition(name)["status"] == "False" and not room.published(name)
         room.api.patch("secrets", "aws-credential", {"data": secret({"aws_secret_access_key": "form-secret-key"})["data"]})
-        room.wait(name, "FullyLoaded", timeout=90)
-        told = [room.api.get("modeladapters", name), room.api.list("events"), world.controller.text(), world.controller.metrics()]
+        for name in causes:
+            room.wait(name, "FullyLoaded")
+        told = [room.api.list("modeladapters"), room.api.list("events"), world.controller.text(), world.controller.metrics()]
         for value in ("a-wrong-secret", "form-access-key", "form-secret-key"):
             assert value not in str(told), value
