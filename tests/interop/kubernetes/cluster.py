@@ -304,11 +304,11 @@ class Cluster:
         return self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
 
     def get(self, kind, name=None, namespace="default", selector=None):
-        """The object, or the list's items; None when it does not exist."""
+        """The object, or the list's items; None when it, or its kind, does not exist."""
         arguments = ["get", kind, *([name] if name else []), "-n", namespace, *(["-l", selector] if selector else []), "-o", "json"]
         result = self.kubectl(*arguments, check=False)
         if result.returncode != 0:
-            if "NotFound" in result.stderr:
+            if "NotFound" in result.stderr or "doesn't have a resource type" in result.stderr:
                 return None
             raise ApiError(result.returncode, result.stderr)
         value = json.loads(result.stdout)

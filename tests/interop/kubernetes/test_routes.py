@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster import until
+from engines import TINY, Engines
 
 ROOT = Path(__file__).resolve().parents[3]
 STAND_INS = ROOT / "tests/fixtures/gateway_api/crds.yaml"
@@ -193,3 +194,46 @@ def test_not_installed_nothing_happens(engines):
     engines.delete_adapter("sql")
     engines.wait_gone("sql", timeout=20)
     assert "httproutes" not in engines.log("controller") and "referencegrants" not in engines.log("controller")
+
+
+def test_two_of_one_name(engines, gateway):
+    """The older one's of two namespaces has the route; the other is told, and gets it when the first goes."""
+    cluster = engines.cluster
+    namespace = f"{engines.namespace}-other"
+    cluster.kubectl("create", "namespace", namespace)
+    until(lambda: cluster.get("serviceaccount", "default", namespace), "the namespace has its service account")
+    try:
+        with Engines(cluster, namespace, engines.davit) as others:
+            start(engines, gateway, namespace=None)
+            engines.apply_adapter("sql")
+            route = wait_route(engines, gateway)
+            others.start_pod("engine-1")
+            others.apply_adapter("sql")
+            others.wait_running("sql", ["engine-1"])
+            until(lambda: "RouteConflict" in others.events("sql"), "an event says whose it is")
+            assert route_of(engines, gateway)["spec"] == route["spec"]
+            engines.delete_adapter("sql")
+            engines.wait_gone("sql")
+            until(lambda: (route_of(engines, gateway) or route)["spec"]["rules"][0]["backendRefs"][0]["namespace"] == namespace,
+                  "the route is the other's")
+            others.delete_adapter("sql")
+            others.wait_gone("sql")
+            assert route_of(engines, gateway) is None
+    finally:
+        cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def test_uninstalled_under_it(engines, gateway, own_crds):
+    """The kinds go while routes are there: nothing is held up, and nothing said again and again."""
+    start(engines, gateway)
+    engines.apply_adapter("sql")
+    wait_route(engines, gateway)
+    engines.cluster.kubectl("delete", *(part for file in own_crds or [STAND_INS] for part in ("-f", str(file))), "--timeout=30s")
+    engines.apply_adapter("json", TINY / "adapter-b")
+    engines.wait_running("json", ["engine-0"])
+    for name in ("sql", "json"):
+        engines.delete_adapter(name)
+    for name in ("sql", "json"):
+        engines.wait_gone(name, timeout=30)
+    assert engines.processes["controller"][0].poll() is None
+    assert engines.log("controller").count(" WARN ") <= 10, engines.log("controller")
