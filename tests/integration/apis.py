@@ -29,11 +29,14 @@ def is_real():
 
 
 def end_namespace(api):
-    """Whatever is left in it goes, also what a controller that has ended would have had to let go."""
-    api.delete("namespaces", api.namespace)
+    """Whatever is left in it goes. Adapters are gone at the end, also those that a controller that has ended would have had to let go: they
+    must not concern the controller of the next test."""
     for adapter in api.list("modeladapters")["items"]:
-        api.ask("PATCH", api.path("modeladapters", adapter["metadata"]["name"]), {"metadata": {"finalizers": None}},
-                "application/merge-patch+json")
+        path = api.path("modeladapters", adapter["metadata"]["name"])
+        api.ask("DELETE", path)
+        api.ask("PATCH", path, {"metadata": {"finalizers": None}}, "application/merge-patch+json")
+    until(lambda: not api.list("modeladapters")["items"], "the adapters are gone")
+    api.delete("namespaces", api.namespace)
 
 
 class EmbeddedApi(ApiServer):
@@ -80,7 +83,8 @@ class RealApi:
 
     def written(self, api):
         """Another value after every write in the namespace; the server's own leases move the revision all the time."""
-        return {(kind, item["metadata"]["name"]): item["metadata"]["resourceVersion"] for kind in WRITTEN for item in api.list(kind)["items"]}
+        return {(kind, item["metadata"]["name"]): item["metadata"]["resourceVersion"]
+                for kind in WRITTEN for item in api.list(kind)["items"]}
 
     def check(self):
         pass  # it ends with the session

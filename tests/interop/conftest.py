@@ -1,5 +1,6 @@
 """Tests against real peers. Fixtures for a real Kubernetes API; others' are in their folders."""
 
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ sys.path.insert(0, str(ROOT / "tests/interop/kubernetes"))
 import cluster as kubernetes_cluster  # noqa: E402
 from engines import Engines  # noqa: E402
 
+numbers = itertools.count(1)  # of namespaces
 CRD = ROOT / "deploy/crd/modeladapters.yaml"
 
 
@@ -50,7 +52,8 @@ def own_cluster(cluster):
 @pytest.fixture
 def namespace(cluster, request):
     """A namespace for one test."""
-    name = "davit-" + "".join(letter if letter.isalnum() else "-" for letter in request.node.name.lower())[:50].strip("-")
+    words = "".join(letter if letter.isalnum() else "-" for letter in request.node.name.lower())
+    name = f"davit-{next(numbers)}-{words[:45]}".strip("-")  # tests of two modules may have one name
     cluster.kubectl("create", "namespace", name)
     kubernetes_cluster.until(lambda: cluster.get("serviceaccount", "default", name), "the namespace has its service account")
     yield name
