@@ -238,13 +238,11 @@ def test_with_a_sidecar(world):
 
 
 def test_documents_after_another_find_what_it_would_have_done(world):
-    with world.room(2) as room:
-        for pod, address in room.pods.items():
-            room.api.delete("pods", pod)
-            room.api.create("pods", {
-                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod, "labels": {"model.aibrix.ai/name": BASE}},
-                "spec": {"containers": [{"name": "engine", "image": "none", "args": ["--max-cpu-loras", "1"]}]}})
-            room.set_pod(pod, address)
+    with world.room(0, spares=2) as room:
+        template = {"metadata": {"labels": {"model.aibrix.ai/name": BASE}},
+                    "spec": {"containers": [{"name": "engine", "image": "none", "args": ["--max-cpu-loras", "1"]}]}}
+        for i, address in enumerate(room.spares):
+            room.add_pod_of(f"pod-{i}", address, template)
         status, plans = plan(room, *(adapter_of(name, replicas=1) for name in "abc"))
         assert status == 1
         placed = [pod for name in "abc" for _, pod in steps(plans[name], "load")]
