@@ -28,6 +28,8 @@ static const struct {
     const struct source_type *type;
 } sources[] = {
     {ARTIFACT_HUGGINGFACE, &source_hub},
+    {ARTIFACT_S3, &source_s3},
+    {ARTIFACT_TOS, &source_s3},
     {ARTIFACT_GCS, &source_gcs},
     {ARTIFACT_HTTP, &source_http},
 };
