@@ -390,6 +390,9 @@ static void plan_release_object(const struct plan_input *input, struct plan *pla
 static bool may_collect(const struct plan_input *input, struct plan *plan) {
     bool is_any_published = false, is_any_coming = false;
     int64_t first_ms = PLAN_NEVER;
+    if (input->seen.has_stranger) {
+        return false; /* what leads nowhere is taken out at once */
+    }
     for (size_t i = 0; i < input->pod_count; i++) {
         const struct plan_pod *pod = &input->pods[i];
         if (pod->is_published && !plan->is_serving[i]) {

@@ -48,8 +48,9 @@ struct plan_pod {
 struct plan_seen {
     bool has_service, has_slice; /* the first slice */
     bool is_service_foreign, is_slice_foreign;
-    bool has_route;  /* an HTTPRoute of ours is there or may be; of adapters that are being deleted */
-    uint64_t digest; /* plan.digest when Service and slices were last found to say all that; 0 = something changed since */
+    bool has_stranger; /* an endpoint is of no pod that is known, as of one that was deleted by force */
+    bool has_route;    /* an HTTPRoute of ours is there or may be; of adapters that are being deleted */
+    uint64_t digest;   /* plan.digest when Service and slices were last found to say all that; 0 = something changed since */
     const char *phase, *ready_status, *ready_reason; /* of the status; "" = none */
     bool is_fully_loaded;
     int64_t observed_generation;

@@ -176,6 +176,7 @@ static void see(const struct controller *controller, const struct adapter *adapt
                                .has_slice = slice != NULL,
                                .is_service_foreign = service != NULL && !objects_is_controlled_by(service, adapter->spec.uid),
                                .is_slice_foreign = slice != NULL && !objects_is_controlled_by(slice, adapter->spec.uid),
+                               .has_stranger = adapter->has_stale_slices, /* they were read: some endpoint's pod is not known */
                                .has_route = adapter->spec.is_deleting && routes_has(controller->routes, adapter->key),
                                .digest = adapter->digest,
                                .phase = json_string_at(status, "phase", ""),

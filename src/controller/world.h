@@ -118,7 +118,7 @@ struct adapter {
     /* Service and slices */
     uint64_t digest;       /* plan.digest when they were last found to say all that; 0 = something changed since */
     size_t slice_count;    /* no slice with this index or a higher one was ever seen */
-    bool has_stale_slices; /* bindings have to be told anew who is published */
+    bool has_stale_slices; /* bindings have to be told anew who is published; after that: an endpoint's pod is not known */
     /* writes */
     unsigned writes_running; /* enum plan_write */
     struct write *writes;    /* those that run */

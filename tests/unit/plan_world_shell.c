@@ -144,6 +144,24 @@ static bool is_seen_published(const struct world_adapter *adapter, const struct 
     return false;
 }
 
+static bool has_stranger(const struct world *world, const struct world_adapter *adapter) {
+    for (size_t i = 0; i < WORLD_SLICES; i++) {
+        const json_t *slice = adapter->slices[i].seen;
+        const json_t *endpoints = slice != NULL && !publish_is_foreign(adapter->known, slice) ? json_at(slice, "endpoints") : NULL;
+        for (size_t k = 0; k < json_array_size(endpoints); k++) {
+            const char *uid = json_string_at(json_array_get(endpoints, k), "targetRef.uid", "");
+            bool is_known = false;
+            for (int p = 0; p < WORLD_PODS; p++) {
+                is_known |= world->pods[p].exists && strcmp(world->pods[p].uid, uid) == 0;
+            }
+            if (!is_known) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static void observe(struct world *world, int a, int p, struct hold *hold) {
     struct world_adapter *adapter = &world->adapters[a];
     struct world_pod *pod = &world->pods[p];
@@ -263,6 +281,7 @@ static void take_view(struct world *world, int a, struct view *view) {
                                           .has_slice = adapter->slices[0].seen != NULL,
                                           .is_service_foreign = publish_is_foreign(adapter->known, adapter->service.seen),
                                           .is_slice_foreign = publish_is_foreign(adapter->known, adapter->slices[0].seen),
+                                          .has_stranger = has_stranger(world, adapter),
                                           .digest = adapter->digest,
                                           .phase = json_string_at(adapter->known, "status.phase", ""),
                                           .ready_status = json_string_at(ready, "status", ""),

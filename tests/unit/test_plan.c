@@ -1,6 +1,8 @@
 /* The planner in single stories, each told in a simulated world (plan_world.h), which checks its invariants at every step. */
 #include "plan_world.h"
 
+#include "controller/publish.h"
+
 #include <string.h>
 
 static int count_actions(const struct world *world) {
@@ -369,6 +371,30 @@ static void test_a_pod_that_fails_for_long_is_exchanged(void **state) {
     }
 }
 
+static void test_a_pod_deleted_by_force_leaves_at_once(void **state) {
+    (void)state;
+    struct world world;
+    world_begin(&world, 5, 2);
+    world_create(&world, 0, -1);
+    while (world_count_published(&world, 0) < 2 && world_step(&world, world.now_ms + 5000)) {
+    }
+    world_start_pod(&world, 2, false);
+    world_start_pod(&world, 3, false);
+    world.pods[3].mood = SLOW; /* what only adds to the slice waits for its load */
+    while (!(world.adapters[0].holds[2] != NULL && world.adapters[0].holds[2]->is_proved) &&
+           world_step(&world, world.now_ms + 5000)) {
+    }
+    assert_int_equal(world_count_published(&world, 0), 2);
+    char uid[sizeof(world.pods[0].uid)];
+    memcpy(uid, world.pods[0].uid, sizeof(uid));
+    world_remove_pod(&world, 0);
+    int64_t gone_ms = world.now_ms;
+    while (publish_has_pod(world.adapters[0].slices[0].api, uid, "") && world_step(&world, gone_ms + 5000)) {
+    }
+    assert_in_range(world.now_ms - gone_ms, 0, 100);
+    world_end(&world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_creation),
@@ -387,6 +413,7 @@ int main(void) {
         cmocka_unit_test(test_nothing_is_unloaded_that_is_being_published),
         cmocka_unit_test(test_conflict_comes_after_failure),
         cmocka_unit_test(test_full_pod_stays_full_after_a_restart),
+        cmocka_unit_test(test_a_pod_deleted_by_force_leaves_at_once),
         cmocka_unit_test(test_a_pod_that_fails_for_long_is_exchanged),
         cmocka_unit_test(test_a_pod_that_is_not_ready_for_a_moment_keeps_what_it_has),
         cmocka_unit_test(test_a_pod_that_is_not_ready_for_long_gives_up_its_place),
