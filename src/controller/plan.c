@@ -441,6 +441,9 @@ void plan_adapter(const struct plan_input *input, struct plan *ret_plan) {
                               .is_waiting = xcalloc(room, sizeof(bool)),
                               .actions = xcalloc(room, sizeof(struct plan_action)),
                               .look_again_ms = PLAN_NEVER};
+    if (input->is_released) {
+        return;
+    }
     if (!has_finalizer(input->object)) {
         if (!input->adapter->is_deleting) {
             write_finalizers(input, ret_plan, true); /* before anything that has to be undone */

@@ -206,6 +206,7 @@ void world_view_take(struct controller *controller, struct adapter *adapter, str
                   .is_untold = adapter->told_generation != spec->generation,
                   .status_written_ms = adapter->status_written_ms,
                   .slice_written_ms = adapter->slice_written_ms,
+                  .is_released = adapter->is_released,
                   .deleting_since_ms = adapter->deleting_since_ms,
                   .drain_ms = plan_drain_ms(spec),
                   .give_up_ms = plan_drain_ms(spec) + PLAN_GIVE_UP_MS,

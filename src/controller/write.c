@@ -100,6 +100,7 @@ static void on_done(void *arg, json_t *object, const struct error *err) {
             free(take_pointer(adapter->write_failure));
         }
         /* The answer to the last finalizer's removal is an object that does not exist any more. */
+        adapter->is_released |= write->releases;
         if (!write->releases) {
             watch_cache_note_write(cache_of(write), object);
         }

@@ -168,7 +168,10 @@ static void finish_write(struct world *world, int a, struct world_write *write) 
     *write = (struct world_write){0};
     if (take_write(world, a, &done, resource) && !done.is_lost) {
         adapter->write_failures = 0;
-        resource->see_ms = world->now_ms; /* the answer goes into the cache */
+        adapter->is_released |= done.releases;
+        if (!done.releases) {
+            resource->see_ms = world->now_ms; /* the answer goes into the cache */
+        }
     } else {
         adapter->write_after_ms = world->now_ms + ((int64_t)200 << (adapter->write_failures < 8 ? adapter->write_failures : 8));
         adapter->write_failures++;

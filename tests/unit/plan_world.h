@@ -106,7 +106,7 @@ struct world_adapter {
     int write_failures;
     int64_t write_after_ms, deleting_since_ms, status_written_ms, slice_written_ms, look_again_ms;
     uint64_t digest;
-    bool is_woken, is_seeking;
+    bool is_woken, is_seeking, is_released;
     /* what is counted and watched */
     int write_count, event_count, loads, unloads, proofs, removals; /* removals: of endpoints */
     int writes_at_ready, events_at_ready;                           /* -1 = was not ready yet */

@@ -38,6 +38,7 @@ void world_forget_record(struct world *world, int a) {
     adapter->write_after_ms = adapter->deleting_since_ms = adapter->status_written_ms = adapter->slice_written_ms = 0;
     adapter->look_again_ms = PLAN_NEVER;
     adapter->digest = 0;
+    adapter->is_released = false;
 }
 
 static void recall(struct world *world, int a) {
@@ -268,6 +269,7 @@ static void take_view(struct world *world, int a, struct view *view) {
                                     .write_after_ms = adapter->write_after_ms,
                                     .status_written_ms = adapter->status_written_ms,
                                     .slice_written_ms = adapter->slice_written_ms,
+                                    .is_released = adapter->is_released,
                                     .deleting_since_ms = adapter->deleting_since_ms,
                                     .drain_ms = drain_ms,
                                     .give_up_ms = WORLD_GIVE_UP_MS + drain_ms,
@@ -344,6 +346,9 @@ static void start_writes(struct world *world, int a, const struct plan *plan) {
     if (plan->status != NULL) {
         adapter->status_written_ms = world->now_ms;
         start_write(world, a, (struct world_write){.kind = WRITE_STATUS, .body = plan->status});
+    }
+    if (plan->finalizers != NULL && adapter->is_released) {
+        world_fail(world, "%s: its finalizer is taken off twice", adapter->name);
     }
     if (plan->finalizers != NULL) {
         start_write(world, a, (struct world_write){.kind = WRITE_FINALIZER, .body = plan->finalizers, .releases = plan->releases});
