@@ -1,6 +1,7 @@
 #include "controller/plan.h"
 
 #include "adapter/names.h"
+#include "base/clock.h"
 #include "controller/plan_status.h"
 #include "controller/publish.h"
 
@@ -35,6 +36,13 @@ enum placement_policy plan_policy(const struct model_adapter *adapter, enum plac
 
 int64_t plan_drain_ms(const struct model_adapter *adapter) {
     return adapter->drain_ms > DRAIN_MS ? adapter->drain_ms : DRAIN_MS;
+}
+
+int64_t plan_deleting_since(const json_t *object, int64_t drain_ms, int64_t now_ms, int64_t wall_ms) {
+    int64_t deleted_ms = wall_ms, waited_max_ms = drain_ms + PLAN_GIVE_UP_MS - (DRAIN_MS + PLAN_TRY_MS);
+    bool is_told = clock_parse_rfc3339(json_string_at(object, "metadata.deletionTimestamp", ""), &deleted_ms) == 0;
+    int64_t waited_ms = is_told && wall_ms > deleted_ms ? wall_ms - deleted_ms : 0;
+    return now_ms - (waited_ms < waited_max_ms ? waited_ms : waited_max_ms);
 }
 
 void plan_look_again(struct plan *plan, int64_t at_ms) {

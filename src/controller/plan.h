@@ -16,6 +16,8 @@
 #define PLAN_UNREADY_MS 10000 /* a pod that is not ready keeps its place among the replicas for so long */
 #define PLAN_GIVE_UP_MS 30000 /* beyond the drain: after that a deletion leaves behind pods that do not answer */
 
+#define PLAN_TRY_MS 10000 /* ... of it, for each start of the controller */
+
 enum proof_mode { PROOF_EFFECT, PROOF_GENERATE, PROOF_LIST };
 
 /* "effect", "generate" or "list"; -1 for anything else. */
@@ -139,6 +141,9 @@ void plan_release(struct plan *plan);
 /* What the object asks for, else `fallback`, which the controller was started with. */
 enum placement_policy plan_policy(const struct model_adapter *adapter, enum placement_policy fallback);
 int64_t plan_drain_ms(const struct model_adapter *adapter);
+/* input.deleting_since_ms, of an object whose deletion is seen first at `now_ms`: as it says itself, so that a controller that
+ * restarts does not begin to wait anew. Some of the time is always left for a try of its own, also where the clocks differ. */
+int64_t plan_deleting_since(const json_t *object, int64_t drain_ms, int64_t now_ms, int64_t wall_ms);
 
 /* For the parts of the planner. */
 bool plan_is_current(const struct plan_input *input, const struct plan_pod *pod); /* it holds the current revision, proved */

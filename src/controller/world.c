@@ -188,7 +188,8 @@ static void read_adapter(struct controller *controller, struct adapter *adapter,
         selector_free(take_pointer(adapter->spec.selector)); /* the selection has its own */
     }
     if (adapter->spec.is_deleting && adapter->deleting_since_ms == 0) {
-        adapter->deleting_since_ms = clock_now_ms();
+        int64_t now_ms = clock_now_ms(), drain_ms = plan_drain_ms(&adapter->spec);
+        adapter->deleting_since_ms = plan_deleting_since(object, drain_ms, now_ms, clock_wall_ms());
         selection_seek(adapter, true); /* whatever pod has it gives it back */
     }
     if (is_new) {

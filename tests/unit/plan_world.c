@@ -1,6 +1,7 @@
 /* The API, the pods and the events. The controller's shell is in plan_world_shell.c, the invariants in plan_world_check.c. */
 #include "plan_world_parts.h"
 
+#include "base/clock.h"
 #include "kube/client.h"
 
 #include <string.h>
@@ -111,8 +112,10 @@ void world_delete(struct world *world, int a) {
         remove_object(world, a);
         return;
     }
+    char deleted[CLOCK_RFC3339_BYTES];
+    clock_format_rfc3339(world->now_ms, deleted);
     json_t *copy = copy_of(world, adapter->object.api);
-    json_object_set_new(json_object_get(copy, "metadata"), "deletionTimestamp", json_string("2026-11-23T10:00:00Z"));
+    json_object_set_new(json_object_get(copy, "metadata"), "deletionTimestamp", json_string(deleted));
     world_put(world, &adapter->object, copy);
 }
 

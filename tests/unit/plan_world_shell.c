@@ -74,7 +74,8 @@ static void read_object(struct world *world, int a) {
     model_adapter_revision(&adapter->spec, adapter->revision);
     adapter->is_seeking |= is_new || generation != adapter->spec.generation;
     if (adapter->spec.is_deleting && adapter->deleting_since_ms == 0) {
-        adapter->deleting_since_ms = world->now_ms;
+        int64_t drain_ms = plan_drain_ms(&adapter->spec);
+        adapter->deleting_since_ms = plan_deleting_since(adapter->known, drain_ms, world->now_ms, world->now_ms);
         adapter->is_seeking = true;
     }
     for (int p = 0; is_new && p < WORLD_PODS; p++) {

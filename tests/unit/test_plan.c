@@ -395,6 +395,44 @@ static void test_a_pod_deleted_by_force_leaves_at_once(void **state) {
     world_end(&world);
 }
 
+static void test_a_restart_does_not_begin_a_deletion_anew(void **state) {
+    (void)state;
+    struct world world;
+    world_begin(&world, 5, 2);
+    world_create(&world, 0, -1);
+    world_run(&world, 5000);
+    world.pods[1].mood = HANGS;
+    world_delete(&world, 0);
+    int64_t deleted_ms = world.now_ms;
+    for (int i = 0; i < 2; i++) {
+        world_run(&world, 10000);
+        world_restart_controller(&world);
+    }
+    while (world.adapters[0].object.api != NULL && world_step(&world, deleted_ms + 100000)) {
+    }
+    assert_in_range(world.now_ms - deleted_ms, 30000, 34000);
+    world_end(&world);
+}
+
+static void test_a_deletion_leaves_time_for_a_try(void **state) {
+    (void)state;
+    static const struct {
+        const char *deleted;
+        int64_t wall_ms, drain_ms, since_ms;
+    } cases[] = {{"1970-01-01T00:01:40Z", 100000, 1000, 500000}, /* now */
+                 {"1970-01-01T00:01:40Z", 105000, 1000, 495000},
+                 {"1970-01-01T00:01:40Z", 200000, 1000, 480000}, /* long ago, or by another clock */
+                 {"1970-01-01T00:01:40Z", 200000, 60000, 421000},
+                 {"1970-01-01T00:01:40Z", 10000, 1000, 500000}, /* to come */
+                 {"some day", 100000, 1000, 500000},
+                 {NULL, 100000, 1000, 500000}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        json_t *object = json_pack("{s:{s:s*}}", "metadata", "deletionTimestamp", cases[i].deleted);
+        assert_int_equal(plan_deleting_since(object, cases[i].drain_ms, 500000, cases[i].wall_ms), cases[i].since_ms);
+        json_decref(object);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_creation),
@@ -413,6 +451,8 @@ int main(void) {
         cmocka_unit_test(test_nothing_is_unloaded_that_is_being_published),
         cmocka_unit_test(test_conflict_comes_after_failure),
         cmocka_unit_test(test_full_pod_stays_full_after_a_restart),
+        cmocka_unit_test(test_a_restart_does_not_begin_a_deletion_anew),
+        cmocka_unit_test(test_a_deletion_leaves_time_for_a_try),
         cmocka_unit_test(test_a_pod_deleted_by_force_leaves_at_once),
         cmocka_unit_test(test_a_pod_that_fails_for_long_is_exchanged),
         cmocka_unit_test(test_a_pod_that_is_not_ready_for_a_moment_keeps_what_it_has),
