@@ -244,8 +244,16 @@ static void on_secret(void *arg, const json_t *values, const struct error *err) 
         return;
     }
     const struct model_adapter *spec = &binding->adapter->spec;
+    /* The Secret may have been deleted with the adapter: what is loaded goes all the same, by the last key or without one. */
+    bool is_going = operation->kind == HOLD_UNLOADING;
+    values = err != NULL && is_going ? secrets_peek_last(operation->controller->secrets, spec->namespace, spec->api_key_secret_name)
+                                     : values;
     const char *key = json_string_value(json_object_get(values, spec->api_key_secret_key));
-    if (err != NULL) {
+    if (is_going) {
+        operation->api_key = key != NULL ? xstrdup(key) : NULL;
+        operation->step++;
+        go_on(operation, binding);
+    } else if (err != NULL) {
         operation_fail(operation, DIALECT_FAILED, err->code == ERROR_NOT_FOUND ? "SecretNotFound" : "SecretUnreadable",
                        err->message);
     } else if (operation->step == STEP_KEY && key == NULL) {

@@ -25,6 +25,7 @@ struct secret {
     struct secrets *secrets;
     char *key;
     json_t *values; /* NULL = not read yet, or refused */
+    json_t *last;   /* ... before it was refused */
     struct error failure;
     int64_t asked_ms; /* when the API answered last */
     struct kube_call *call;
@@ -49,6 +50,7 @@ static void free_secret(struct secret *secret) {
     }
     timer_release(&secret->timer);
     json_decref(secret->values);
+    json_decref(secret->last);
     free(secret->key);
     free(secret);
 }
@@ -113,11 +115,15 @@ static void on_kept(void *arg) {
 static void on_read(void *arg, json_t *object, const struct error *err) {
     struct secret *secret = arg;
     secret->call = NULL;
-    json_decref(take_pointer(secret->values));
+    if (secret->values != NULL) {
+        json_decref(secret->last);
+        secret->last = take_pointer(secret->values);
+    }
     if (err != NULL) {
         secret->failure = *err;
     } else {
         secret->values = read_values(object);
+        json_decref(take_pointer(secret->last));
     }
     secret->asked_ms = clock_now_ms();
     tell(secret);
@@ -171,6 +177,11 @@ void secrets_cancel(struct secret_wait *wait) {
 const json_t *secrets_peek(struct secrets *secrets, const char *namespace, const char *name) {
     struct secret *secret = find(secrets, namespace, name);
     return is_kept(secret) ? secret->values : NULL;
+}
+
+const json_t *secrets_peek_last(struct secrets *secrets, const char *namespace, const char *name) {
+    struct secret *secret = find(secrets, namespace, name);
+    return secret == NULL ? NULL : secret->values != NULL ? secret->values : secret->last;
 }
 
 bool secrets_was_asked(struct secrets *secrets, const char *namespace, const char *name) {

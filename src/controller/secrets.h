@@ -16,6 +16,9 @@ void secrets_free(struct secrets *secrets);
 
 /* Text values by key as far as it is kept, borrowed until the loop's next turn; NULL when it is not. */
 const json_t *secrets_peek(struct secrets *secrets, const char *namespace, const char *name);
+/* What it last held, however long ago and although it was deleted: for what has to be undone with it. NULL when that is not known;
+ * borrowed as above. */
+const json_t *secrets_peek_last(struct secrets *secrets, const char *namespace, const char *name);
 /* Reads it from the API unless it is kept or being read. on_done: once, at a later turn, unless cancelled; `values` is borrowed,
  * err has the code of the API (ERROR_NOT_FOUND, ...). */
 struct secret_wait *secrets_fetch(struct secrets *secrets, const char *namespace, const char *name,

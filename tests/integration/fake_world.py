@@ -20,7 +20,14 @@ class FakeWorld:
 
     def __init__(self, folder, api_server):
         self.folder, self.api_server = folder, api_server
-        self.controller = Controller(folder, self.api_server.kubeconfig, "--enable-runtime-sidecar", "--poll-period", POLL_SECONDS)
+        self.start_controller()
+
+    def start_controller(self):
+        self.controller = Controller(self.folder, self.api_server.kubeconfig, "--enable-runtime-sidecar", "--poll-period", POLL_SECONDS)
+
+    def restart_controller(self):
+        self.controller.check()
+        self.start_controller()
 
     def room(self, pods, **options):
         return Room(self, f"room-{next(self.numbers)}", pods, **options)

@@ -1,5 +1,6 @@
 """Engines that hang, lie, forget, refuse or die: what the controller does about it, and what the object says meanwhile."""
 
+import base64
 import http.client
 import json
 import time
@@ -235,6 +236,19 @@ def test_what_an_engine_refuses_is_said_in_its_own_words(world, status):
 
 
 # ---- the end ----
+
+def test_a_secret_that_went_first_does_not_keep_the_adapter(world):
+    with world.room(1) as room:
+        room.api.create("secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "engine"},
+                                    "data": {"api-key": base64.b64encode(b"any").decode()}})
+        room.apply("a", apiKeySecretRef={"name": "engine"})
+        room.wait("a")
+        room.api.delete("secrets", "engine")
+        world.restart_controller()  # which never read it
+        room.api.delete("modeladapters", "a")
+        until(lambda: not room.api.list("modeladapters")["items"], "the adapter is gone", timeout=15)
+        assert not room.fakes.adapters(room.pods["pod-0"]), "it was unloaded without a key, which this engine does not ask for"
+
 
 def test_the_endpoint_is_out_before_the_adapter_is_unloaded(world):
     with world.room(2) as room:
