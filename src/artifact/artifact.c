@@ -27,11 +27,8 @@ static const struct {
     enum artifact_scheme scheme;
     const struct source_type *type;
 } sources[] = {
-    {ARTIFACT_HUGGINGFACE, &source_hub},
-    {ARTIFACT_S3, &source_s3},
-    {ARTIFACT_TOS, &source_s3},
-    {ARTIFACT_GCS, &source_gcs},
-    {ARTIFACT_HTTP, &source_http},
+    {ARTIFACT_HUGGINGFACE, &source_hub}, {ARTIFACT_S3, &source_s3},     {ARTIFACT_TOS, &source_s3},
+    {ARTIFACT_GCS, &source_gcs},         {ARTIFACT_HTTP, &source_http},
 };
 
 struct fetch {

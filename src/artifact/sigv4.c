@@ -65,7 +65,7 @@ static struct parameter take_parameter(const char *text, size_t len) {
 }
 
 void sigv4_canonical_query(struct buffer *out, const char *query) {
-    struct parameter parameters[QUERY_PARTS_MAX];
+    struct parameter parameters[QUERY_PARTS_MAX] = {{0}};
     size_t count = 0;
     for (const char *at = query; *at != '\0' && count < QUERY_PARTS_MAX;) {
         size_t len = strcspn(at, "&");
