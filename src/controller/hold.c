@@ -88,7 +88,21 @@ void hold_meet(struct hold *hold, const char *start) {
     hold->start = xstrdup(start);
 }
 
+bool hold_state_is_serving(const char *state) {
+    static const char *const states[] = {"Ready", "Outdated", "Proving", "Loading", "Loaded"};
+    for (size_t i = 0; i < ARRAY_LEN(states); i++) {
+        if (strcmp(states[i], state) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void hold_recall(struct hold *hold, const struct hold_record *record) {
+    hold->is_rolled = record->is_rolled;
+    if (record->revision[0] == '\0') {
+        return; /* it had none yet */
+    }
     hold->state = HOLD_MAYBE;
     hold->is_recalled = record->was_serving;
     hold->load_ms = record->load_ms;
@@ -163,6 +177,8 @@ static void conflict(struct hold *hold, const struct hold_target *target, const 
 }
 
 static void adopt(struct hold *hold, const char *revision, const char *root) {
+    /* What was recalled was replaced since, and that was not written down. */
+    hold->is_rolled |= hold->state == HOLD_MAYBE && hold->revision[0] != '\0' && strcmp(revision, hold->revision) != 0;
     hold->is_recalled = hold->is_recalled && strcmp(revision, hold->revision) == 0;
     set_state(hold, HOLD_LOADED);
     if (revision != hold->revision) {
@@ -189,7 +205,9 @@ static void observe_listed(struct hold *hold, const struct hold_target *target, 
     if (relation == RELATION_OURS) {
         adopt(hold, target->revision, listing->root);
     } else if (relation == RELATION_OLD) {
-        adopt(hold, "", listing->root);
+        char revision[REVISION_BYTES];
+        snprintf(revision, sizeof(revision), "%.*s", REVISION_BYTES - 1, cached_revision(listing->root, target->name));
+        adopt(hold, revision, listing->root); /* it says itself which: what was recalled of it stays true */
     } else if (is_recalled && (relation == RELATION_UNKNOWN || strcmp(hold->revision, target->revision) != 0)) {
         adopt(hold, hold->revision, listing->root);
     } else if (relation == RELATION_UNKNOWN) {
@@ -212,8 +230,9 @@ void hold_observe(struct hold *hold, const struct hold_target *target, const str
         if (hold->state == HOLD_CONFLICT) {
             hold_forgive(hold);
         }
-        bool was_old = hold->state == HOLD_LOADED && strcmp(hold->revision, target->revision) != 0;
-        hold->is_rolled |= was_old && hold->is_wanted; /* gone by itself: the new one is to come all the same */
+        bool was_old = strcmp(hold->revision, target->revision) != 0;
+        bool was_ours = hold->state == HOLD_LOADED ? hold->is_wanted : hold->state == HOLD_MAYBE && hold->loads == 0;
+        hold->is_rolled |= was_old && was_ours; /* gone by itself: the new one is to come all the same */
         set_state(hold, HOLD_NONE);
     }
 }

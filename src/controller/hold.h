@@ -75,11 +75,14 @@ void hold_free(struct hold *hold);
 void hold_meet(struct hold *hold, const char *start);
 /* What an earlier run of ours recorded. */
 struct hold_record {
-    const char *revision;
-    bool was_serving, is_in_place;
+    const char *revision; /* that the pod had; "" = none */
+    bool was_serving, is_in_place, is_rolled;
     int64_t load_ms;
     enum hold_effect effect;
 };
+/* Whether a pod with this state in status.loads has answered with what it has if it is published, which only proved weights are:
+ * the status is written now and then, and a roll may not have come to the pod yet. */
+bool hold_state_is_serving(const char *state);
 void hold_recall(struct hold *hold, const struct hold_record *record);
 void hold_observe(struct hold *hold, const struct hold_target *target, const struct hold_listing *listing);
 const char *hold_message(const struct hold *hold); /* of the last failure, "" when there is none */

@@ -225,10 +225,11 @@ static int turns_to_roll(const struct plan_input *input, const struct plan *plan
         bool is_current = plan_is_current(input, pod);
         bool has_left =
             hold->state == HOLD_LOADED && !is_revision(input, hold) && !pod->is_published && (hold->is_proved || hold->is_recalled);
+        bool may_have_left = hold->state == HOLD_MAYBE && !pod->is_published; /* the next list tells */
         wanted++;
         is_known_good |= is_current;
         has_rolled_and_failed |= hold->is_rolled && plan_has_failed(input, hold) && !is_current;
-        out += !is_current && (hold->running != HOLD_IDLE || hold->is_rolled || has_left);
+        out += !is_current && (hold->running != HOLD_IDLE || hold->is_rolled || has_left || may_have_left);
     }
     int turns = allowed_out(input, wanted) - out;
     return has_rolled_and_failed && !is_known_good ? 0 : turns;

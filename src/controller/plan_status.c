@@ -130,6 +130,10 @@ static json_t *row_of(const struct plan_input *input, const json_t *old, const s
     if (has_it && hold->revision[0] != '\0') {
         json_object_set_new(row, "revision", plan_text(hold->revision));
     }
+    if (hold->is_rolled) {
+        json_object_set_new(row, "replaces",
+                            plan_text(hold->last[0] != '\0' && strcmp(hold->last, input->revision) != 0 ? hold->last : "?"));
+    }
     if (has_it && hold->load_ms >= 0) {
         json_object_set_new(row, "loadMillis", json_integer(hold->load_ms));
     }

@@ -58,8 +58,9 @@ static void meet(struct preview_world *world, struct preview_place *place, const
     const char *state = json_string_at(row, "state", ""), *earlier = json_string_at(status, "revision", "");
     const char *no_effect = json_string_at(condition_in(status, "NoEffect"), "status", "");
     struct hold_record record = {.revision = json_string_at(row, "revision", ""),
-                                 .was_serving = strcmp(state, "Ready") == 0,
+                                 .was_serving = hold_state_is_serving(state),
                                  .is_in_place = strcmp(json_string_at(row, "reason", ""), HOLD_REASON_IN_PLACE) == 0,
+                                 .is_rolled = json_string_at(row, "replaces", NULL) != NULL,
                                  .load_ms = json_int_at(row, "loadMillis", -1),
                                  .effect = strcmp(no_effect, "True") == 0 ? EFFECT_NONE
                                            : no_effect[0] != '\0'         ? EFFECT_SEEN
@@ -69,7 +70,7 @@ static void meet(struct preview_world *world, struct preview_place *place, const
     if (record.revision[0] == '\0' && place->is_published) { /* status.loads names a hundred pods */
         record.revision = earlier;
     }
-    if (record.revision[0] != '\0') {
+    if (record.revision[0] != '\0' || record.is_rolled) {
         hold_recall(hold, &record);
     }
     hold_meet(hold, place->start);

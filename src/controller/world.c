@@ -155,10 +155,14 @@ static void recall_loads(struct controller *controller, struct adapter *adapter,
         const json_t *row = json_array_get(loads, i);
         struct pod *pod = pod_in(controller, adapter->spec.namespace, json_string_at(row, "pod", ""));
         struct hold_record record = {.revision = json_string_at(row, "revision", ""),
-                                     .was_serving = strcmp(json_string_at(row, "state", ""), "Ready") == 0,
+                                     .was_serving = hold_state_is_serving(json_string_at(row, "state", "")),
                                      .is_in_place = strcmp(json_string_at(row, "reason", ""), HOLD_REASON_IN_PLACE) == 0,
+                                     .is_rolled = json_string_at(row, "replaces", NULL) != NULL,
                                      .load_ms = json_int_at(row, "loadMillis", -1),
                                      .effect = effect};
+        if (record.is_rolled && record.revision[0] == '\0') {
+            record.revision = json_string_at(status, "revision", ""); /* it may have come since */
+        }
         if (pod != NULL && record.revision[0] != '\0') {
             hold_recall(world_bind(adapter, pod)->hold, &record);
         }

@@ -30,7 +30,6 @@ void world_forget_record(struct world *world, int a) {
     }
     for (int p = 0; p < WORLD_PODS; p++) {
         hold_free(take_pointer(adapter->holds[p]));
-        adapter->rolling_start[p] = 0;
     }
     model_adapter_release(&adapter->spec);
     json_decref(take_pointer(adapter->known));
@@ -47,10 +46,14 @@ static void recall(struct world *world, int a) {
     for (size_t i = 0; i < json_array_size(loads); i++) {
         const json_t *row = json_array_get(loads, i);
         struct hold_record record = {.revision = json_string_at(row, "revision", ""),
-                                     .was_serving = strcmp(json_string_at(row, "state", ""), "Ready") == 0,
+                                     .was_serving = hold_state_is_serving(json_string_at(row, "state", "")),
                                      .is_in_place = strcmp(json_string_at(row, "reason", ""), HOLD_REASON_IN_PLACE) == 0,
+                                     .is_rolled = json_string_at(row, "replaces", NULL) != NULL,
                                      .load_ms = json_int_at(row, "loadMillis", -1),
                                      .effect = EFFECT_SEEN};
+        if (record.is_rolled && record.revision[0] == '\0') {
+            record.revision = json_string_at(adapter->known, "status.revision", ""); /* it may have come since */
+        }
         for (int p = 0; p < WORLD_PODS; p++) {
             if (world->pods[p].exists && strcmp(world->pods[p].name, json_string_at(row, "pod", "")) == 0 &&
                 record.revision[0] != '\0') {

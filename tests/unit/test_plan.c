@@ -433,6 +433,32 @@ static void test_a_deletion_leaves_time_for_a_try(void **state) {
     }
 }
 
+/* At whatever moment of the roll, and although the status is written now and then only. */
+static void test_a_restart_takes_no_second_pod_out(void **state) {
+    (void)state;
+    struct world world;
+    for (int i = 0; i < 60; i++) {
+        world_begin(&world, 5 + (unsigned)i, 3);
+        world.uses_sidecar = i % 2 == 0;
+        world_create(&world, 0, i % 3 == 0 ? 3 : -1);
+        world_run(&world, 5000);
+        for (int p = 0; p < 3; p++) {
+            world.pods[p].mood = i % 4 < 2 ? SLOW : REFUSES_LOADS;
+        }
+        world_set_url(&world, 0, 2);
+        int least = least_published(&world, 300 * i);
+        world_restart_controller(&world);
+        int later = least_published(&world, 20000);
+        assert_in_range(later < least ? later : least, 2, 3);
+        for (int p = 0; p < 3; p++) {
+            world.pods[p].mood = GOOD;
+        }
+        assert_in_range(least_published(&world, 150000), 2, 3);
+        world_assert_settled(&world);
+        world_end(&world);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_creation),
@@ -451,6 +477,7 @@ int main(void) {
         cmocka_unit_test(test_nothing_is_unloaded_that_is_being_published),
         cmocka_unit_test(test_conflict_comes_after_failure),
         cmocka_unit_test(test_full_pod_stays_full_after_a_restart),
+        cmocka_unit_test(test_a_restart_takes_no_second_pod_out),
         cmocka_unit_test(test_a_restart_does_not_begin_a_deletion_anew),
         cmocka_unit_test(test_a_deletion_leaves_time_for_a_try),
         cmocka_unit_test(test_a_pod_deleted_by_force_leaves_at_once),
