@@ -1,5 +1,6 @@
 /* Whom a change wakes and how pods are asked: the records of adapters and pods, the selections and bindings between them, what the
  * planner is shown, and polls. */
+#include "adapter/names.h"
 #include "controller/secrets.h"
 #include "controller/world.h"
 #include "fake_api.h"
@@ -288,12 +289,83 @@ static void test_a_pod_of_nobody_is_not_lost(void **state) {
     fixture_release(&fixture);
 }
 
+/* Whether a plan made now loads, and whether it has a status to write. */
+static void plan_now(struct fixture *fixture, struct adapter *adapter, bool *ret_loads, bool *ret_says) {
+    struct world_view view;
+    struct plan plan;
+    json_t *object = json_pack("{s:{s:s, s:[s]}}", "metadata", "name", adapter->spec.name, "finalizers", MODEL_ADAPTER_FINALIZER);
+    world_view_take(&fixture->controller, adapter, &view);
+    view.input.object = object;
+    plan_adapter(&view.input, &plan);
+    *ret_loads = plan.action_count > 0 && plan.actions[0].kind == HOLD_LOADING;
+    *ret_says = (plan.due & WRITE_STATUS) != 0;
+    plan_release(&plan);
+    world_view_release(&view);
+    json_decref(object);
+}
+
+static void test_nothing_is_loaded_before_the_status_says_of_what(void **state) {
+    (void)state;
+    struct fixture fixture;
+    bool loads = false, says = false;
+    fixture_init(&fixture);
+    struct adapter *adapter = add_adapter(&fixture, "sql", NULL);
+    struct pod *pod = set_pod(&fixture, "p1", "u1", "127.0.0.1");
+    selection_seek(adapter, true);
+    pod->is_observed = true;
+    pod->observed_start = xstrdup(pod->start);
+    plan_now(&fixture, adapter, &loads, &says);
+    assert_true(says);
+    assert_false(loads); /* who comes after us would not know the load as ours */
+    adapter->told_generation = adapter->spec.generation;
+    plan_now(&fixture, adapter, &loads, &says);
+    assert_true(loads);
+    adapter->told_generation = 0; /* as a run that finds the status as an earlier one wrote it */
+    json_object_set_new(adapter->object, "seen", json_pack("{s:i}", "observedGeneration", 1));
+    plan_now(&fixture, adapter, &loads, &says);
+    assert_true(loads);
+    fixture_release(&fixture);
+}
+
+static void test_a_changed_object_asks_its_pods_before_it_says_anything(void **state) {
+    (void)state;
+    struct fixture fixture;
+    bool loads = false, says = false;
+    fixture_init(&fixture);
+    struct adapter *adapter = add_adapter(&fixture, "sql", NULL);
+    struct pod *pod = set_pod(&fixture, "p1", "u1", "127.0.0.1");
+    selection_seek(adapter, true);
+    plan_now(&fixture, adapter, &loads, &says);
+    assert_true(says); /* nobody wrote another revision down */
+    snprintf(adapter->earlier, sizeof(adapter->earlier), "%s", adapter->revision);
+    plan_now(&fixture, adapter, &loads, &says);
+    assert_true(says);
+    snprintf(adapter->earlier, sizeof(adapter->earlier), "0123456789abcdef");
+    plan_now(&fixture, adapter, &loads, &says);
+    assert_false(says); /* what the pod has of the old one would be nobody's */
+    pod->failures = 1;
+    plan_now(&fixture, adapter, &loads, &says);
+    assert_true(says); /* one that does not answer is not waited for */
+    pod->failures = 0;
+    pod->is_observed = true;
+    pod->observed_start = xstrdup(pod->start);
+    plan_now(&fixture, adapter, &loads, &says);
+    assert_true(says);
+    fixture_release(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_missing_secret_hides_no_key), cmocka_unit_test(test_a_quoted_key_goes_no_further),
-        cmocka_unit_test(test_a_new_engine_is_asked_at_once), cmocka_unit_test(test_a_failure_that_stays_wakes_nobody),
-        cmocka_unit_test(test_a_node_wakes_those_on_it),      cmocka_unit_test(test_what_is_left_over_is_noticed),
-        cmocka_unit_test(test_a_pod_of_nobody_is_not_lost),   cmocka_unit_test(test_room_wakes_those_who_seek),
+        cmocka_unit_test(test_a_missing_secret_hides_no_key),
+        cmocka_unit_test(test_a_quoted_key_goes_no_further),
+        cmocka_unit_test(test_a_new_engine_is_asked_at_once),
+        cmocka_unit_test(test_a_failure_that_stays_wakes_nobody),
+        cmocka_unit_test(test_a_node_wakes_those_on_it),
+        cmocka_unit_test(test_what_is_left_over_is_noticed),
+        cmocka_unit_test(test_a_pod_of_nobody_is_not_lost),
+        cmocka_unit_test(test_nothing_is_loaded_before_the_status_says_of_what),
+        cmocka_unit_test(test_a_changed_object_asks_its_pods_before_it_says_anything),
+        cmocka_unit_test(test_room_wakes_those_who_seek),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
