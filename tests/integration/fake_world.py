@@ -27,6 +27,7 @@ class FakeWorld:
 
     def restart_controller(self):
         self.controller.check()
+        self.controller.log.rename(self.folder / f"controller-{self.controller.pid}.log")  # its ports are read from its log
         self.start_controller()
 
     def room(self, pods, **options):
