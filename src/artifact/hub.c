@@ -206,7 +206,8 @@ static int list_online(struct hub_source *source, struct hub_reading *reading, s
     if (reading->is_gated && try_right(source, reading->listing, err) < 0) {
         return -1;
     }
-    if (source->cache_root != NULL) {
+    /* A hub that an adapter has chosen may list what another one keeps from the caller, and so have it out of the cache. */
+    if (source->cache_root != NULL && source->identity.is_endpoint_ours) {
         hub_cache_use(source->cache_root, &source->place, source->commit, reading->listing);
     }
     return 0;

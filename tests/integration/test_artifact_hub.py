@@ -219,6 +219,23 @@ def test_another_hub_puts_nothing_into_the_cache_for_this_one(hub, puller):
         other.close()
 
 
+def test_another_hub_gets_nothing_out_of_the_local_hub_cache(hub, puller, tmp_path):
+    hub.put_folder("org/sql", ADAPTER)
+    home = tmp_path / "hf-home"
+    download(hub, home, "org/sql")
+    hub.models["org/sql"].gated = "auto"
+    puller.bad("hf://org/sql", "terms", HF_HOME=str(home))
+    other = FakeHub()  # it lists what everybody may know of the gated model, and has none of its bytes
+    try:
+        other.put_folder("org/sql", ADAPTER)
+        other.spoil = lambda data: bytes(len(data))
+        (puller.folder / "endpoint").write_text(other.url)
+        target, result = puller.pull("hf://org/sql", "--secret-file", f"hf_endpoint={puller.folder / 'endpoint'}", HF_HOME=str(home))
+        assert result.returncode != 0 and not target.exists() and other.asked("store")
+    finally:
+        other.close()
+
+
 def test_a_broken_local_hub_cache(hub, puller, tmp_path):
     hub.put_folder("org/sql", ADAPTER)
     home = tmp_path / "hf-home"
