@@ -340,6 +340,7 @@ static int download_locked(struct fetch *fetch, const char *key, uint64_t total,
         return -1;
     }
     uint64_t resumed = folder_bytes(fetch->cache->staging_fd, key);
+    bool has_older_bytes = resumed > 0;
     resumed = resumed > (64u << 10) ? resumed : 0;
     log_info("downloading %s: %zu files, %.1f MB%s", fetch->label, fetch->listing.count, (double)total / 1e6,
              resumed > 0 ? ", some of which are here already" : "");
@@ -348,6 +349,7 @@ static int download_locked(struct fetch *fetch, const char *key, uint64_t total,
     if (download(fetch, key, folder, ret_is_stale, &is_kept, err) < 0) {
         if (err->code == ERROR_INVALID && !is_kept) {
             (void)folder_remove(fetch->cache->staging_fd, key, NULL); /* it would be no better the next time */
+            *ret_is_stale |= has_older_bytes; /* a crash may have spoiled them: all from its source is worth a try */
         }
         return -1;
     }

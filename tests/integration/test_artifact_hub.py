@@ -170,6 +170,19 @@ def test_what_is_not_what_was_promised(hub, puller):
     puller.good("hf://org/sql")
 
 
+def test_what_a_crash_spoiled_is_fetched_again(hub, puller):
+    hub.put_folder("org/sql", ADAPTER)
+    weights = (ADAPTER / "adapter_model.safetensors").read_bytes()
+    hub.cuts = [len(weights) // 2] + [0] * 100
+    _, result = puller.pull("hf://org/sql", "--timeout", "1s")
+    assert result.returncode != 0
+    (staged,) = (puller.folder / "cache/v1/staging").glob("*/files/adapter_model.safetensors")
+    assert staged.stat().st_size >= len(weights) // 2
+    staged.write_bytes(bytes(staged.stat().st_size))  # as a file is whose bytes were not on the disk yet
+    hub.cuts = []
+    puller.good("hf://org/sql")
+
+
 def test_the_local_hub_cache(hub, puller, tmp_path):
     commit = hub.put_folder("org/sql", ADAPTER)
     home = tmp_path / "hf-home"
