@@ -76,9 +76,10 @@ static void key_of(const struct fetch *fetch, const char *kind, const char *url,
     cache_key(buffer_text(&text), out);
 }
 
-/* A version says all of a source's content; the URL goes without what is secret. */
+/* A version says all of a source's content. The whole URL: a query may be what chooses the adapter, and servers that tell contents
+ * apart by size and time alone say the same of two that were trained and saved together. */
 static void version_key(const struct fetch *fetch, const char *version, char out[CACHE_KEY_BYTES]) {
-    key_of(fetch, "version", fetch->label, version, out);
+    key_of(fetch, "version", fetch->wanted->url, version, out);
 }
 
 /* What a URL and a revision led to the last time. Of the URL only its hash is kept. */

@@ -2,7 +2,7 @@
  *
  *   v1/objects/<id>/             the files of an artifact and manifest.json; id = first 32 hexadecimal digits of SHA-256 over names
  *                                and SHA-256 of the files, so the same content from two places is there once
- *   v1/sources/<key>.json        which object a source's version was; key = the same of URL (without secrets) and version
+ *   v1/sources/<key>.json        which object a source's version was; key = the same of URL and version
  *   v1/staging/<key>/            what is being downloaded; goes on after a kill -9
  *   v1/locks/<key>               one process downloads
  *   v1/uses                      one byte a loaded or just opened object, locked shared by each process that uses it

@@ -28,6 +28,7 @@ class Faults:
     has_ranges = True
     has_head = True
     has_etag = True
+    modified = None  # the Last-Modified of all files
     length = None  # what HEAD says of the weights
     status = None  # of every GET of the weights
     statuses = ()  # of the first GETs of the weights, one after the other
@@ -134,6 +135,8 @@ class FaultServer:
             handler.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
         if faults.has_etag:
             handler.send_header("ETag", etag)
+        if faults.modified is not None:
+            handler.send_header("Last-Modified", faults.modified)
         handler.end_headers()
         if has_body:
             self.send_body(handler, memoryview(data)[start:end], is_weights)

@@ -131,6 +131,15 @@ def test_what_has_no_validator_is_not_put_together(server, pull):
         refused(result, "never came whole")
 
 
+def test_a_query_may_choose_the_adapter(server, pull):
+    server.faults.has_etag, server.faults.modified = False, "Wed, 25 Nov 2026 08:00:00 GMT"
+    check(pull(url=server.url + "?adapter=sql"), server)
+    server.files["adapter_model.safetensors"] = safetensors(4 * MIB, seed=1)  # of the same size, from the same moment
+    check(pull(url=server.url + "?adapter=poetry"), server)
+    check(pull(url=server.url + "?adapter=poetry"), server)
+    assert server.gets == 2
+
+
 def test_a_file_that_changes_meanwhile_is_listed_anew(server, pull):
     server.faults.cut_bytes = 3 * MIB
     server.faults.swap = (1, safetensors(4 * MIB, seed=5))
