@@ -322,7 +322,7 @@ static int try_again(struct lane *lane, struct error *err) {
     staged_note(&lane->item->staged, lane->chunk);
     /* Of a file that cannot be asked for from the middle nothing is gained by what came. */
     if (lane->item->is_unranged || staged_chunk_bytes(&lane->item->staged, lane->chunk) == UINT64_MAX) {
-        lane->item->must_restart = true;
+        lane->item->must_restart = lane->item->staged.done[lane->chunk] > 0;
         has_moved = false;
     }
     lane->failures = has_moved ? 1 : lane->failures + 1;

@@ -165,6 +165,13 @@ def test_a_slow_server_meets_the_deadline(server, pull, tmp_path):
     assert server.served - before < len(server.files["adapter_model.safetensors"])  # it went on
 
 
+def test_a_busy_server_without_lengths_is_given_time(server, pull):
+    server.faults.has_head = server.faults.has_ranges = False
+    server.faults.statuses = (None, 503, 503, 503, 503)  # the first one is to the question how large it is
+    check(pull(), server)
+    assert server.gets == 6
+
+
 def test_busy_answers_are_tried_again(server, pull):
     server.faults.statuses = (503, 429, 500)
     check(pull(), server)
