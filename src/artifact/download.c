@@ -158,6 +158,12 @@ static bool is_same_file(struct item *item, const char *fields) {
     return strncmp(item->validator, found, sizeof(item->validator) - 1) == 0;
 }
 
+/* Some servers take no notice of If-Match. What is no ETag (a generation, a weak one) is the source's to check. */
+static bool is_another_file(const struct artifact_file *file, const char *fields) {
+    cleanup_free char *found = transfer_field(fields, "etag");
+    return file->etag != NULL && file->etag[0] == '"' && found != NULL && found[0] == '"' && strcmp(found, file->etag) != 0;
+}
+
 static bool is_whole_request(const struct lane *lane) {
     return lane->item->is_unranged || (!lane->item->staged.is_chunked && lane->item->staged.done[0] == 0);
 }
@@ -166,6 +172,11 @@ static int on_head(void *arg, const struct transfer_response *head) {
     struct lane *lane = arg;
     struct item *item = lane->item;
     bool is_whole = lane->is_whole;
+    if (is_another_file(item->staged.file, head->fields)) {
+        lane->download->is_stale = true;
+        error_set(&lane->err, ERROR_UNAVAILABLE, "%s was changed meanwhile", item->staged.file->name);
+        return own_error(lane);
+    }
     if (!is_whole && head->status == 206) {
         if (!is_same_file(item, head->fields)) {
             item->must_restart = true;

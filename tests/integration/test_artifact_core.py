@@ -140,7 +140,9 @@ def test_a_query_may_choose_the_adapter(server, pull):
     assert server.gets == 2
 
 
-def test_a_file_that_changes_meanwhile_is_listed_anew(server, pull):
+@pytest.mark.parametrize("has_conditions", [True, False])  # some take no notice of If-Match
+def test_a_file_that_changes_meanwhile_is_listed_anew(server, pull, has_conditions):
+    server.faults.has_conditions = has_conditions
     server.faults.cut_bytes = 3 * MIB
     server.faults.swap = (1, safetensors(4 * MIB, seed=5))
     check(pull(), server)
