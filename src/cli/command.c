@@ -1,6 +1,9 @@
 #include "cli/command.h"
 
 #include "base/log.h"
+#include "cli/printable.h"
+
+#include <string.h>
 
 int command_misused(const char *name, const struct error *err) {
     (void)fprintf(stderr, "davit %s: %s; `davit %s --help` lists the options\n", name, err->message, name);
@@ -8,7 +11,9 @@ int command_misused(const char *name, const struct error *err) {
 }
 
 int command_failed(const char *name, const struct error *err) {
-    (void)fprintf(stderr, "davit %s: %s\n", name, err->message);
+    cleanup_buffer struct buffer message = BUFFER_INIT;
+    printable_append(&message, err->message, strlen(err->message)); /* it may repeat what a server said */
+    (void)fprintf(stderr, "davit %s: %s\n", name, buffer_text(&message));
     return 1;
 }
 

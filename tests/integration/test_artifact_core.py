@@ -258,6 +258,13 @@ def test_addresses_and_redirects(server, pull, tmp_path):
     other.close()
 
 
+def test_a_server_does_not_steer_the_terminal(server, pull):
+    server.faults.redirect = (302, "http://127.0.0.1/\x1b]0;title\x07")
+    result = pull()
+    refused(result, "redirects to", "]0;title")
+    assert "\x1b" not in result.stderr and "\x07" not in result.stderr
+
+
 def test_links_in_the_cache_are_not_followed(server, pull, tmp_path):
     folder = check(pull(), server)
     target = tmp_path / "target"
