@@ -416,7 +416,9 @@ static int fetch_remote(struct fetch *fetch, struct error *err) {
         result = fetch_listed(fetch, &is_stale, err);
     }
     fetch->type->close(fetch->source);
-    return result;
+    /* What ends all requests alike knows no URL. */
+    bool is_nameless = result < 0 && err->code == ERROR_TIMEOUT && strstr(err->message, fetch->label) == NULL;
+    return is_nameless ? error_wrap(err, "%s", fetch->label) : result;
 }
 
 static const struct source_type *type_of(const char *url) {

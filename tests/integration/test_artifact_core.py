@@ -159,7 +159,7 @@ def test_a_stall_is_ended_and_gone_on_from(server, pull):
 
 def test_a_slow_server_meets_the_deadline(server, pull, tmp_path):
     server.faults.rate = 256 * 1024
-    refused(pull("--timeout", "1s"), "the time for the fetch is over")
+    refused(pull("--timeout", "1s"), f"{server.url}: the time for the fetch is over")
     assert objects(tmp_path / "cache") == []
     server.faults.rate = None
     before = server.served
