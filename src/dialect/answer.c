@@ -100,6 +100,31 @@ static const struct phrase unload_phrases[] = {
     {"lora adapter", "not found", DIALECT_NOT_LOADED},
 };
 
+/* What our sidecar says in "reason" of an artifact, which decides before its words and its status do: an engine that was not asked
+ * is not unreachable, and a store that wants a key is no engine that wants one. */
+static const struct {
+    const char *reason;
+    enum dialect_outcome outcome;
+} artifact_reasons[] = {
+    {"ArtifactNotFound", DIALECT_PERMANENT},     {"ArtifactInvalid", DIALECT_PERMANENT},
+    {"ArtifactChanged", DIALECT_PERMANENT},      {"ArtifactTooLarge", DIALECT_PERMANENT},
+    {"ArtifactUnsupported", DIALECT_PERMANENT},  {"ArtifactUnauthorized", DIALECT_UNAUTHORIZED},
+    {"ArtifactForbidden", DIALECT_UNAUTHORIZED}, {"ArtifactUnavailable", DIALECT_FAILED},
+    {"ArtifactTimeout", DIALECT_FAILED},         {"DiskError", DIALECT_FAILED},
+};
+
+static bool is_about_artifact(const json_t *body, struct dialect_answer *answer) {
+    const char *reason = json_string_at(body, "reason", "");
+    for (size_t i = 0; i < ARRAY_LEN(artifact_reasons); i++) {
+        if (strcmp(artifact_reasons[i].reason, reason) == 0) {
+            answer->reason = artifact_reasons[i].reason;
+            answer->outcome = artifact_reasons[i].outcome;
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_route_missing(int status, const char *message) {
     /* FastAPI's own body for an unmatched route. An adapter that is missing has an error object and other words. */
     return (status == 404 && strcasecmp(message, "not found") == 0) || status == 405;
@@ -146,7 +171,7 @@ static enum dialect_outcome outcome_of_status(enum dialect dialect, int status, 
 }
 
 static bool read_answer(int status, const char *body, size_t len, struct dialect_answer *answer) {
-    *answer = (struct dialect_answer){.outcome = DIALECT_DONE};
+    *answer = (struct dialect_answer){.outcome = DIALECT_DONE, .reason = dialect_outcome_name(DIALECT_DONE)};
     if (status >= 200 && status < 300 && !is_refused_by_flag(body, len)) {
         return true;
     }
@@ -157,8 +182,42 @@ static bool read_answer(int status, const char *body, size_t len, struct dialect
     return false;
 }
 
+/* Visible ASCII that fits: it goes back in a header field. Of anything else it is as if it were not said. */
+static void read_version(const json_t *body, struct dialect_answer *answer) {
+    const char *version = json_string_at(body, "version", "");
+    size_t len = strlen(version);
+    for (size_t i = 0; i < len; i++) {
+        if (version[i] <= 0x20 || version[i] >= 0x7f) {
+            return;
+        }
+    }
+    if (len < sizeof(answer->version)) {
+        memcpy(answer->version, version, len + 1);
+    }
+}
+
+/* Whether that decides: what only a sidecar answers. */
+static bool read_sidecars_answer(int status, const char *body, size_t len, struct dialect_answer *answer) {
+    cleanup_json json_t *parsed = len > 0 ? json_parse(body, len, NULL) : NULL;
+    if (status == 202) {
+        answer->outcome = DIALECT_PENDING;
+        answer->reason = dialect_outcome_name(DIALECT_PENDING);
+        snprintf(answer->message, sizeof(answer->message), "downloading");
+        if (json_string_length(json_at(parsed, "message")) > 0) {
+            dialect_error_message(body, len, answer->message, sizeof(answer->message));
+        }
+        return true;
+    }
+    if (status == 200) {
+        read_version(parsed, answer);
+        return false;
+    }
+    return status >= 400 && is_about_artifact(parsed, answer);
+}
+
 void dialect_classify_load(enum dialect dialect, int status, const char *body, size_t len, struct dialect_answer *ret_answer) {
-    if (read_answer(status, body, len, ret_answer)) {
+    bool is_good = read_answer(status, body, len, ret_answer);
+    if ((dialect == DIALECT_SIDECAR && read_sidecars_answer(status, body, len, ret_answer)) || is_good) {
         return;
     }
     const struct phrase *phrase = find_phrase(load_phrases, ARRAY_LEN(load_phrases), ret_answer->message);
@@ -173,6 +232,7 @@ void dialect_classify_load(enum dialect dialect, int status, const char *body, s
     } else {
         ret_answer->outcome = outcome_of_status(dialect, status, ret_answer->message);
     }
+    ret_answer->reason = dialect_outcome_name(ret_answer->outcome);
 }
 
 void dialect_classify_unload(enum dialect dialect, int status, const char *body, size_t len, struct dialect_answer *ret_answer) {
@@ -190,11 +250,13 @@ void dialect_classify_unload(enum dialect dialect, int status, const char *body,
             ret_answer->outcome = DIALECT_FAILED; /* what is loaded has to go: it is asked again */
         }
     }
+    ret_answer->reason = dialect_outcome_name(ret_answer->outcome);
 }
 
 const char *dialect_outcome_name(enum dialect_outcome outcome) {
     static const char *const names[] = {
         [DIALECT_DONE] = "Loaded",
+        [DIALECT_PENDING] = "Downloading",
         [DIALECT_ALREADY_LOADED] = "AlreadyLoaded",
         [DIALECT_NOT_LOADED] = "NotLoaded",
         [DIALECT_BUSY] = "EngineBusy",

@@ -15,10 +15,13 @@ enum dialect {
     DIALECT_SIDECAR, /* aibrix_runtime's API, ours or the reference's */
 };
 
+#define DIALECT_FIELDS_MAX 5
+
 struct dialect_request {
-    const char *method; /* "GET" or "POST" */
-    const char *path;   /* static */
-    char *body;         /* JSON, NULL for GET; the caller frees it with dialect_request_release */
+    const char *method;                   /* "GET" or "POST" */
+    const char *path;                     /* static */
+    char *body;                           /* JSON, NULL for GET; the caller frees it with dialect_request_release */
+    char *fields[DIALECT_FIELDS_MAX + 1]; /* "Name: value" of the head, beside Content-Type; NULL at the end; released likewise */
 };
 void dialect_request_release(struct dialect_request *request);
 
@@ -28,6 +31,13 @@ struct dialect_load {
     const char *artifact_url;        /* sidecar */
     const json_t *credentials;       /* sidecar; object of strings or NULL */
     const json_t *additional_config; /* sidecar; object of strings or NULL */
+    /* Header fields of the sidecar, which refuses members that it does not know; the reference's passes over them. NULL or "" = not
+     * said. */
+    const char *revision;        /* ours */
+    const char *source_revision; /* the artifact's: branch, tag, commit */
+    const char *digest;          /* of the weights */
+    const char *version;         /* `version` of an earlier answer: just that is wanted */
+    int wait_s;                  /* a load that takes longer is to be answered DIALECT_PENDING; 0 = it never is */
 };
 
 void dialect_list(enum dialect dialect, struct dialect_request *ret_request);
@@ -36,6 +46,7 @@ void dialect_unload(enum dialect dialect, const char *name, struct dialect_reque
 
 enum dialect_outcome {
     DIALECT_DONE,           /* loaded, or unloaded */
+    DIALECT_PENDING,        /* load: the sidecar fetches the artifact; asked again it is joined. The message says how far it is */
     DIALECT_ALREADY_LOADED, /* load: the name is taken; look at the list to see by what */
     DIALECT_NOT_LOADED,     /* unload: there is no such adapter, which is what was wanted */
     DIALECT_BUSY,           /* not now: 429, 503 with Retry-After, capacity that may come free */
@@ -48,7 +59,9 @@ enum dialect_outcome {
 
 struct dialect_answer {
     enum dialect_outcome outcome;
-    char message[512]; /* the engine's own words, extracted from any of its error shapes; "" when it succeeded */
+    const char *reason; /* static, CamelCase: what the sidecar says of an artifact, else dialect_outcome_name */
+    char message[512];  /* the engine's own words, extracted from any of its error shapes; "" when it succeeded */
+    char version[256];  /* load, of the sidecar: which content of the source it is; "" = it does not say */
 };
 
 void dialect_classify_load(enum dialect dialect, int status, const char *body, size_t len, struct dialect_answer *ret_answer);

@@ -25,10 +25,34 @@ static void set_string(json_t *object, const char *key, const char *value) {
 void dialect_request_release(struct dialect_request *request) {
     free(request->body);
     request->body = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(request->fields); i++) {
+        free(take_pointer(request->fields[i]));
+    }
 }
 
 void dialect_list(enum dialect dialect, struct dialect_request *ret_request) {
     *ret_request = (struct dialect_request){.method = "GET", .path = paths[dialect][CALL_LIST]};
+}
+
+static void add_field(struct dialect_request *request, const char *name, const char *value) {
+    size_t at = 0;
+    while (request->fields[at] != NULL) {
+        at++;
+    }
+    if (value != NULL && value[0] != '\0' && strpbrk(value, "\r\n") == NULL) {
+        request->fields[at] = xasprintf("%s: %s", name, value);
+    }
+}
+
+static void add_fields(struct dialect_request *request, const struct dialect_load *load) {
+    add_field(request, "X-Davit-Revision", load->revision);
+    add_field(request, "X-Davit-Source-Revision", load->source_revision);
+    add_field(request, "X-Davit-Digest", load->digest);
+    add_field(request, "X-Davit-Version", load->version);
+    if (load->wait_s > 0) {
+        cleanup_free char *wait = xasprintf("wait=%d", load->wait_s);
+        add_field(request, "Prefer", wait);
+    }
 }
 
 void dialect_load(enum dialect dialect, const struct dialect_load *load, struct dialect_request *ret_request) {
@@ -48,6 +72,9 @@ void dialect_load(enum dialect dialect, const struct dialect_load *load, struct 
         }
     }
     set_post(ret_request, paths[dialect][CALL_LOAD], body);
+    if (dialect == DIALECT_SIDECAR) {
+        add_fields(ret_request, load);
+    }
 }
 
 void dialect_unload(enum dialect dialect, const char *name, struct dialect_request *ret_request) {

@@ -69,6 +69,14 @@ static const struct answer_case {
     const char *says; /* part of the message */
 } load_cases[] = {
     {V, 200, "Success: LoRA adapter 'sql' added successfully.", DIALECT_DONE, ""},
+    {S, 202, "{\"status\":\"downloading\",\"message\":\"downloading 41 % of 12.3 MB\",\"lora_name\":\"sql\"}", DIALECT_PENDING,
+     "downloading 41 % of 12.3 MB"},
+    {S, 202, "", DIALECT_PENDING, "downloading"},
+    {V, 202, "", DIALECT_DONE, ""},
+    {S, 412, "{\"error\":\"Failed to load adapter: other\",\"reason\":\"ArtifactChanged\"}", DIALECT_PERMANENT, "other"},
+    {S, 503, "{\"error\":\"Failed to load adapter: busy\",\"reason\":\"ArtifactUnavailable\"}", DIALECT_FAILED, "busy"},
+    {S, 401, "{\"error\":\"Failed to load adapter: key\",\"reason\":\"ArtifactUnauthorized\"}", DIALECT_UNAUTHORIZED, "key"},
+    {S, 503, "{\"error\":\"x\",\"reason\":\"Busy\"}", DIALECT_UNREACHABLE, "x"},
     {V, 201, "", DIALECT_DONE, ""},
     {V, 400,
      "{\"error\":{\"message\":\"The lora adapter 'sql' has already been loaded. If you want to load the adapter in place, set "
@@ -187,6 +195,61 @@ static void test_load_answers(void **state) {
     check_cases(load_cases, ARRAY_LEN(load_cases), dialect_classify_load);
 }
 
+static void test_sidecar_is_told_what_is_wanted(void **state) {
+    (void)state;
+    struct dialect_load load = {.name = "sql",
+                                .path = "/a",
+                                .artifact_url = "hf://o/r",
+                                .revision = "0123456789abcdef",
+                                .source_revision = "main",
+                                .digest = "",
+                                .version = "c0ffee\r\nX-Other: 1",
+                                .wait_s = 5};
+    struct dialect_request request;
+    dialect_load(DIALECT_SIDECAR, &load, &request);
+    assert_string_equal(request.body, "{\"lora_name\":\"sql\",\"artifact_url\":\"hf://o/r\"}");
+    assert_string_equal(request.fields[0], "X-Davit-Revision: 0123456789abcdef");
+    assert_string_equal(request.fields[1], "X-Davit-Source-Revision: main");
+    assert_string_equal(request.fields[2], "Prefer: wait=5");
+    assert_null(request.fields[3]);
+    dialect_request_release(&request);
+    load.digest = "d";
+    load.version = "c0ffee";
+    dialect_load(DIALECT_SIDECAR, &load, &request);
+    assert_string_equal(request.fields[2], "X-Davit-Digest: d");
+    assert_string_equal(request.fields[3], "X-Davit-Version: c0ffee");
+    assert_string_equal(request.fields[DIALECT_FIELDS_MAX - 1], "Prefer: wait=5");
+    dialect_request_release(&request);
+    dialect_load(DIALECT_VLLM, &load, &request);
+    assert_null(request.fields[0]);
+    dialect_request_release(&request);
+}
+
+static void test_sidecar_says_why_and_what(void **state) {
+    (void)state;
+    static const struct {
+        enum dialect dialect;
+        int status;
+        const char *body, *reason, *version;
+    } cases[] = {
+        {S, 404, "{\"error\":\"x\",\"reason\":\"ArtifactNotFound\"}", "ArtifactNotFound", ""},
+        {S, 403, "{\"error\":\"x\",\"reason\":\"ArtifactForbidden\"}", "ArtifactForbidden", ""},
+        {S, 403, "{\"error\":\"x\",\"reason\":\"Whatever\"}", "EngineUnauthorized", ""},
+        {V, 404, "{\"error\":\"x\",\"reason\":\"ArtifactNotFound\"}", "AdapterRefused", ""},
+        {S, 202, "", "Downloading", ""},
+        {S, 200, "{\"status\":\"success\",\"version\":\"c0ffee\"}", "Loaded", "c0ffee"},
+        {S, 200, "{\"status\":\"success\",\"version\":\"c0\\nffee\"}", "Loaded", ""},
+        {S, 200, "{\"status\":\"success\",\"version\":7}", "Loaded", ""},
+        {V, 200, "{\"version\":\"c0ffee\"}", "Loaded", ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct dialect_answer answer;
+        dialect_classify_load(cases[i].dialect, cases[i].status, cases[i].body, strlen(cases[i].body), &answer);
+        assert_string_equal(answer.reason, cases[i].reason);
+        assert_string_equal(answer.version, cases[i].version);
+    }
+}
+
 static void test_unload_answers(void **state) {
     (void)state;
     check_cases(unload_cases, ARRAY_LEN(unload_cases), dialect_classify_unload);
@@ -266,9 +329,14 @@ static void test_proofs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_requests),       cmocka_unit_test(test_load_answers),
-        cmocka_unit_test(test_unload_answers), cmocka_unit_test(test_long_message_is_cut_between_characters),
-        cmocka_unit_test(test_models),         cmocka_unit_test(test_proofs),
+        cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_load_answers),
+        cmocka_unit_test(test_sidecar_is_told_what_is_wanted),
+        cmocka_unit_test(test_sidecar_says_why_and_what),
+        cmocka_unit_test(test_unload_answers),
+        cmocka_unit_test(test_long_message_is_cut_between_characters),
+        cmocka_unit_test(test_models),
+        cmocka_unit_test(test_proofs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
