@@ -11,6 +11,7 @@
 
 #define CONNECT_TIMEOUT_MS 3000
 #define LOAD_TIMEOUT_MS 120000
+#define LOAD_PATIENCE_S 5 /* then a sidecar that knows how says how far it is */
 #define UNLOAD_TIMEOUT_MS 20000
 #define BODY_BYTES_MAX (4u << 20)
 
@@ -99,7 +100,13 @@ void operation_send(struct operation *operation, struct dialect_request *body, i
     cleanup_free char *url = act_url(operation->pod, port, body->path);
     const char *key = operation->api_key;
     cleanup_free char *authorization = key != NULL ? xasprintf("Authorization: Bearer %s", key) : NULL;
-    const char *headers[] = {"Content-Type: application/json", authorization, NULL};
+    const char *headers[DIALECT_FIELDS_MAX + 3] = {"Content-Type: application/json"};
+    memcpy(headers + 1, body->fields, sizeof(body->fields));
+    size_t count = 1;
+    while (headers[count] != NULL) {
+        count++;
+    }
+    headers[count] = authorization;
     struct transfer_request request = {.method = body->method,
                                        .url = url,
                                        .headers = headers,
@@ -122,7 +129,11 @@ static void send_load(struct operation *operation, const struct adapter *adapter
     struct dialect_load load = {.name = adapter->spec.name,
                                 .artifact_url = adapter->spec.artifact_url,
                                 .credentials = operation->credentials,
-                                .additional_config = adapter->spec.additional_config};
+                                .additional_config = adapter->spec.additional_config,
+                                .revision = operation->revision,
+                                .source_revision = adapter->spec.source_revision,
+                                .digest = adapter->spec.digest,
+                                .wait_s = LOAD_PATIENCE_S};
     struct error err = {0};
     if (dialect != DIALECT_SIDECAR && artifact_engine_path(adapter->spec.artifact_url, &load.path, &err) < 0) {
         operation_fail(operation, DIALECT_PERMANENT, "UnsupportedArtifact", err.message);
@@ -145,11 +156,13 @@ static void send_unload(struct operation *operation, const struct adapter *adapt
 /* ---- answers ---- */
 
 static void log_outcome(const struct operation *operation, const char *what, const struct dialect_answer *answer, int64_t took_ms) {
-    if (answer->message[0] == '\0') {
+    if (answer->outcome == DIALECT_PENDING) {
+        log_info("adapter %s %s pod=%s: %s", operation->adapter_key, what, operation->pod->facts.name, answer->message);
+    } else if (answer->message[0] == '\0') {
         log_info("adapter %s %s pod=%s took_ms=%lld", operation->adapter_key, what, operation->pod->facts.name, (long long)took_ms);
     } else {
-        log_warn("adapter %s %s pod=%s outcome=%s: %s", operation->adapter_key, what, operation->pod->facts.name,
-                 dialect_outcome_name(answer->outcome), answer->message);
+        log_warn("adapter %s %s pod=%s outcome=%s: %s", operation->adapter_key, what, operation->pod->facts.name, answer->reason,
+                 answer->message);
     }
 }
 
@@ -166,8 +179,8 @@ static void loaded(struct operation *operation, struct binding *binding, int sta
     if (answer.outcome == DIALECT_DONE) {
         metric_add(controller->count.loads, engine, 1);
         metric_observe(controller->count.load_seconds, engine, (double)took_ms / 1000);
-    } else {
-        const char *labels[] = {dialect_outcome_name(answer.outcome), NULL};
+    } else if (answer.outcome != DIALECT_PENDING) {
+        const char *labels[] = {answer.reason, NULL};
         metric_add(controller->count.load_failures, labels, 1);
     }
     log_outcome(operation, "load", &answer, took_ms);
@@ -202,7 +215,8 @@ static void take_answer(struct operation *operation, struct binding *binding, in
     if (status == 401 || status == 403) { /* the key may have been changed since it was read */
         secrets_forget(operation->controller->secrets, spec->namespace, spec->api_key_secret_name);
     }
-    if (status != 200 && operation->credentials != NULL) { /* sidecars say in their own ways that a store refused them */
+    if (status != 200 && status != 202 &&
+        operation->credentials != NULL) { /* sidecars say in their own ways that a store refused them */
         secrets_forget(operation->controller->secrets, spec->namespace, spec->secret_name);
     }
     if (operation->kind == HOLD_LOADING) {

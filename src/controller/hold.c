@@ -7,6 +7,7 @@
 
 #define RETRY_FIRST_MS 1000
 #define RETRY_LAST_MS 60000
+#define ASK_AGAIN_MS 500 /* for what is being fetched; the sidecar answers after a while of its own */
 #define RETRY_BUSY_LAST_MS 8000
 /* What the object or the artifact has to change for is looked at again all the same: a file may have appeared where it was missed.
  */
@@ -38,7 +39,7 @@ static void set_message(struct hold *hold, const char *message) {
 
 bool hold_is_blank(const struct hold *hold) {
     return hold->state == HOLD_NONE && hold->running == HOLD_IDLE && !hold->is_wanted && hold->failures == 0 &&
-           hold->last[0] == '\0';
+           !hold->is_fetching && hold->last[0] == '\0';
 }
 
 static void set_revision(char out[REVISION_BYTES], const char *revision) {
@@ -81,6 +82,7 @@ void hold_meet(struct hold *hold, const char *start) {
         hold->is_in_place = false;
         hold->last[0] = '\0';
         hold->loads = 0;
+        hold->is_fetching = false;
         hold->running = HOLD_IDLE; /* what was asked of the engine before is void */
         hold_forgive(hold);
     }
@@ -221,7 +223,8 @@ static void observe_listed(struct hold *hold, const struct hold_target *target, 
 
 void hold_observe(struct hold *hold, const struct hold_target *target, const struct hold_listing *listing) {
     bool counts = hold->start != NULL && strcmp(listing->start, hold->start) == 0 && listing->asked_ms >= hold->since_ms;
-    if (!counts || hold->running == HOLD_LOADING || hold->running == HOLD_UNLOADING) {
+    /* What is being fetched may be listed at any time; the answer to the load says of what content it is. */
+    if (!counts || hold->running == HOLD_LOADING || hold->running == HOLD_UNLOADING || hold->is_fetching) {
         return;
     }
     if (listing->is_listed) {
@@ -265,12 +268,26 @@ void hold_note_failure(struct hold *hold, const char *revision, const struct dia
         set_revision(hold->tried, revision);
     }
     hold->running = HOLD_IDLE;
+    hold->is_fetching = false;
     hold->is_recalled = hold->is_recalled && answer->outcome != DIALECT_FAILED && answer->outcome != DIALECT_PERMANENT;
     hold->failures++;
     hold->outcome = answer->outcome;
     hold->reason = reason;
     set_message(hold, answer->message);
     hold->retry_at_ms = now_ms + jitter(hold, retry_delay_ms(hold, answer->outcome), now_ms);
+}
+
+/* Failures of before stay counted: they are forgiven by what is loaded, not by what is begun. */
+static void note_fetching(struct hold *hold, const char *revision, const char *message, int64_t now_ms) {
+    if (strcmp(hold->tried, revision) != 0) {
+        hold_forgive(hold);
+        set_revision(hold->tried, revision);
+    }
+    set_state(hold, HOLD_NONE);
+    hold->is_fetching = true;
+    hold->reason = NULL;
+    set_message(hold, message);
+    hold->retry_at_ms = now_ms + ASK_AGAIN_MS;
 }
 
 void hold_note_load(struct hold *hold, const char *revision, const struct dialect_answer *answer, int64_t took_ms, int64_t now_ms) {
@@ -281,17 +298,21 @@ void hold_note_load(struct hold *hold, const char *revision, const struct dialec
         set_state(hold, HOLD_LOADED);
         free(hold->root);
         hold->root = NULL;
+        hold->is_fetching = false;
         set_revision(hold->revision, revision);
         note_weights(hold);
         hold->loads++;
         hold->load_ms = took_ms;
         hold->retry_at_ms = 0; /* failures are only forgiven by a proof: load and proof may fail in turn */
         hold->reason = NULL;
+    } else if (answer->outcome == DIALECT_PENDING) {
+        note_fetching(hold, revision, answer->message, now_ms);
     } else {
         bool is_unknown = answer->outcome == DIALECT_UNREACHABLE || answer->outcome == DIALECT_ALREADY_LOADED;
         set_state(hold, is_unknown ? HOLD_MAYBE : HOLD_NONE);
         set_revision(hold->revision, revision);
-        hold_note_failure(hold, revision, answer, dialect_outcome_name(answer->outcome), now_ms);
+        hold_note_failure(hold, revision, answer, answer->reason != NULL ? answer->reason : dialect_outcome_name(answer->outcome),
+                          now_ms);
     }
 }
 
@@ -300,6 +321,7 @@ void hold_note_unload(struct hold *hold, const struct dialect_answer *answer, in
     hold->since_ms = now_ms;
     if (answer->outcome == DIALECT_DONE || answer->outcome == DIALECT_NOT_LOADED) {
         hold->is_rolled = hold->is_wanted;
+        hold->is_fetching = false;
         set_state(hold, HOLD_NONE);
         hold->load_ms = -1;
         hold_forgive(hold);

@@ -37,6 +37,7 @@ struct hold {
     bool is_rolled;             /* an older revision was taken away to load `tried` */
     char last[REVISION_BYTES];  /* the revision that this start of the engine had last, "?" = one that is not known, "" = none */
     bool is_in_place;           /* ... and it had more than one under this name */
+    bool is_fetching;           /* `tried` is on its way to the sidecar, which loads it then: `message` says how far it is */
     int loads;                  /* that we made at this start */
     char tried[REVISION_BYTES]; /* the revision that failures are about */
     int failures;

@@ -122,12 +122,13 @@ static bool can_serve(const struct plan_pod *pod) {
     return pod->is_ready && !pod->is_unreachable && is_good && pod->hold->running != HOLD_UNLOADING;
 }
 
+/* What is fetched for it is loaded then, whether somebody still asks or not. */
 static bool may_hold(const struct plan_pod *pod) {
-    return pod->hold->state == HOLD_LOADED || pod->hold->state == HOLD_MAYBE;
+    return pod->hold->state == HOLD_LOADED || pod->hold->state == HOLD_MAYBE || pod->hold->is_fetching;
 }
 
 bool plan_has_failed(const struct plan_input *input, const struct hold *hold) {
-    return hold->failures > 0 && strcmp(hold->tried, input->revision) == 0;
+    return hold->failures > 0 && !hold->is_fetching && strcmp(hold->tried, input->revision) == 0;
 }
 
 /* ---- placement ---- */
@@ -279,6 +280,10 @@ static void retire(const struct plan_input *input, struct plan *plan, size_t at)
     }
 }
 
+static bool is_to_wait(const struct plan_input *input, const struct hold *hold) {
+    return hold->is_fetching || plan_has_failed(input, hold);
+}
+
 static void advance(const struct plan_input *input, struct plan *plan, size_t at) {
     const struct plan_pod *pod = &input->pods[at];
     const struct hold *hold = pod->hold;
@@ -288,7 +293,7 @@ static void advance(const struct plan_input *input, struct plan *plan, size_t at
     }
     switch (hold->state) {
     case HOLD_NONE:
-        if (!input->is_untold && (!plan_has_failed(input, hold) || is_due(input, plan, hold->retry_at_ms))) {
+        if (!input->is_untold && (!is_to_wait(input, hold) || is_due(input, plan, hold->retry_at_ms))) {
             act(input, plan, at, HOLD_LOADING);
         }
         break;

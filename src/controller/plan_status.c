@@ -11,6 +11,7 @@
 /* Changes that decide nothing are collected: six writes an adapter from creation to Ready have to do. */
 #define ASK_AGAIN_MS 100
 #define WRITE_GAP_MS 10000
+#define WRITE_GAP_FETCHING_MS 5000
 #define WRITE_GAP_FULL_MS 1500 /* when all pods have it; at once when one has not any more */
 
 struct verdict {
@@ -39,6 +40,7 @@ struct tally {
     bool is_failing; /* some pod, and not for want of patience */
     struct buffer pods, not_ready, full, causes, no_effect, stale;
     int causes_named, causes_more;
+    bool is_fetching; /* some pod, which says how far it is */
 };
 
 static const char *plural(int count) {
@@ -92,6 +94,9 @@ static struct pod_state state_of(const struct plan_input *input, const struct pl
         const char *how = is_maybe_stale(pod) ? HOLD_REASON_IN_PLACE : "Loaded";
         return pod->is_published ? (struct pod_state){"Ready", how, "", false}
                                  : (struct pod_state){"Loaded", "NotPublished", "", false};
+    }
+    if (hold->is_fetching) {
+        return (struct pod_state){"Loading", dialect_outcome_name(DIALECT_PENDING), hold_message(hold), false};
     }
     if (has_failed && hold->outcome == DIALECT_BUSY) {
         return (struct pod_state){"Pending", hold->reason, hold_message(hold), false};
@@ -189,6 +194,7 @@ static void count_pod(const struct plan_input *input, const struct plan *plan, s
     tally->loaded += is_loaded;
     tally->serving += is_loaded && plan->is_serving[at] && pod->is_published;
     tally->is_failing |= state.is_failed;
+    tally->is_fetching |= pod->hold->is_fetching;
     if (!is_loaded) {
         count_cause(tally, pod->name, &state);
     } else if (pod->hold->effect == EFFECT_NONE) {
@@ -531,7 +537,7 @@ static void release(struct tally *tally, struct verdict *verdicts) {
 }
 
 /* How long after the last write the next may come: at once for what somebody waits for. */
-static int64_t write_gap_ms(const struct plan_input *input, const struct verdict *verdicts) {
+static int64_t write_gap_ms(const struct plan_input *input, const struct tally *tally, const struct verdict *verdicts) {
     const struct plan_seen *seen = &input->seen;
     const struct verdict *ready = &verdicts[READY];
     bool is_urgent = strcmp(seen->ready_status, ready->is_true ? "True" : "False") != 0 ||
@@ -540,7 +546,10 @@ static int64_t write_gap_ms(const struct plan_input *input, const struct verdict
     if (is_urgent || has_lost_one || input->status_written_ms == 0) {
         return 0;
     }
-    return seen->is_fully_loaded != verdicts[FULLY_LOADED].is_true ? WRITE_GAP_FULL_MS : WRITE_GAP_MS;
+    if (seen->is_fully_loaded != verdicts[FULLY_LOADED].is_true) {
+        return WRITE_GAP_FULL_MS;
+    }
+    return tally->is_fetching ? WRITE_GAP_FETCHING_MS : WRITE_GAP_MS;
 }
 
 void plan_status_decide(const struct plan_input *input, struct plan *plan) {
@@ -554,7 +563,7 @@ void plan_status_decide(const struct plan_input *input, struct plan *plan) {
         return;
     }
     judge(input, plan, &tally, verdicts);
-    int64_t gap_ms = write_gap_ms(input, verdicts);
+    int64_t gap_ms = write_gap_ms(input, &tally, verdicts);
     int64_t due_ms = input->status_written_ms + gap_ms;
     plan->is_status_urgent = gap_ms == 0;
     due_ms = due_ms > input->write_after_ms ? due_ms : input->write_after_ms;

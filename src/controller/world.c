@@ -105,7 +105,7 @@ static void set_counted(struct binding *binding, bool is_counted) {
 
 void world_count(struct binding *binding) {
     const struct hold *hold = binding->hold;
-    set_counted(binding, hold->is_wanted || hold->state == HOLD_LOADED || hold->state == HOLD_MAYBE);
+    set_counted(binding, hold->is_wanted || hold->state == HOLD_LOADED || hold->state == HOLD_MAYBE || hold->is_fetching);
 }
 
 static void unbind(struct binding *binding) {

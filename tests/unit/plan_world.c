@@ -295,6 +295,7 @@ static bool is_refused(const struct world_pod *pod, enum hold_action kind, struc
         enum dialect_outcome outcome;
         const char *message;
     } refusals[] = {{REFUSES, false, false, DIALECT_FAILED, "refused"},
+                    {FETCHES, true, false, DIALECT_PENDING, "downloading 41 % of 12.3 MB"},
                     {REFUSES_LOADS, true, false, DIALECT_FAILED, "refused"},
                     {REFUSES_FOR_GOOD, true, false, DIALECT_PERMANENT, "rank 64 exceeds 16"},
                     {BUSY, false, false, DIALECT_BUSY, "too many requests"},

@@ -48,6 +48,7 @@ enum mood {
     REFUSES_LOADS,    /* for now */
     REFUSES_FOR_GOOD, /* loads, in words that say that trying again is of no use */
     BUSY,             /* 429 */
+    FETCHES,          /* loads are on their way to the sidecar */
     LIES,             /* lists what it does not answer with */
     MOODS
 };

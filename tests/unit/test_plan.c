@@ -95,6 +95,43 @@ static void test_engine_that_refuses(void **state) {
     world_end(&world);
 }
 
+static void test_what_is_fetched_is_asked_for_until_it_is_there(void **state) {
+    (void)state;
+    struct world world;
+    world_begin(&world, 3, 2);
+    world.pods[0].mood = world.pods[1].mood = FETCHES;
+    world_create(&world, 0, 1);
+    world_run(&world, 60000);
+    const json_t *loads = json_at(world.adapters[0].object.api, "status.loads");
+    const json_t *row = json_array_get(loads, 0);
+    assert_int_equal(json_array_size(loads), 1); /* no other pod is tried meanwhile */
+    assert_string_equal(json_string_at(row, "state", ""), "Loading");
+    assert_string_equal(json_string_at(row, "message", ""), "downloading 41 % of 12.3 MB");
+    assert_string_equal(world_condition(&world, 0, "Ready", "reason"), "Loading");
+    assert_in_range(world.adapters[0].loads, 40, 140); /* never given up, and no back-off */
+    int writes = world.adapters[0].write_count;
+    assert_in_range(writes, 1, 6); /* the same words are not written twice */
+    world.pods[0].mood = world.pods[1].mood = GOOD;
+    world_run(&world, 2000);
+    assert_true(world_is_ready(&world, 0));
+    assert_in_range(world.adapters[0].write_count, writes, writes + 6);
+    world_end(&world);
+}
+
+static void test_what_is_fetched_for_nobody_is_unloaded(void **state) {
+    (void)state;
+    struct world world;
+    world_begin(&world, 3, 1);
+    world.pods[0].mood = FETCHES;
+    world_create(&world, 0, -1);
+    world_run(&world, 5000);
+    int unloads = world.adapters[0].unloads;
+    world_edit(&world, 0, "replicas", json_integer(0));
+    world_run(&world, 10000);
+    assert_in_range(world.adapters[0].unloads, unloads + 1, unloads + 2);
+    world_end(&world);
+}
+
 static void test_replicas_avoid_a_bad_pod(void **state) {
     (void)state;
     struct world world;
@@ -465,6 +502,8 @@ int main(void) {
         cmocka_unit_test(test_no_pods),
         cmocka_unit_test(test_scaling),
         cmocka_unit_test(test_engine_that_refuses),
+        cmocka_unit_test(test_what_is_fetched_is_asked_for_until_it_is_there),
+        cmocka_unit_test(test_what_is_fetched_for_nobody_is_unloaded),
         cmocka_unit_test(test_replicas_avoid_a_bad_pod),
         cmocka_unit_test(test_foreign_service),
         cmocka_unit_test(test_conflicts),
