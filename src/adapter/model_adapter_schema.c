@@ -236,7 +236,11 @@ static const struct schema_field load_fields[] = {
 static const struct schema_field status_fields[] = {
     {.name = "phase", .type = SCHEMA_STRING, .description = "Pending, Scheduled, Bound, ResourceCreated, Running, Failed, Scaled."},
     {.name = "observedGeneration", .type = SCHEMA_INT64, .description = "The generation that this status describes."},
-    {.name = "revision", .type = SCHEMA_STRING, .description = "The commit or digest that an unpinned source was found to be."},
+    {.name = "revision", .type = SCHEMA_STRING, .description = "First digits of the SHA-256 of what spec says of the weights."},
+    {.name = "version",
+     .type = SCHEMA_STRING,
+     .description =
+         "What the source of that revision was found to be: a commit, or what tells its files apart. Every pod gets just that."},
     {.name = "candidates", .type = SCHEMA_INT32, .description = "Ready pods that match podSelector."},
     {.name = "desiredReplicas", .type = SCHEMA_INT32, .description = "Pods that are to hold the adapter."},
     {.name = "readyReplicas", .type = SCHEMA_INT32, .description = "Pods that hold it and answered with it."},

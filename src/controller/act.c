@@ -133,6 +133,7 @@ static void send_load(struct operation *operation, const struct adapter *adapter
                                 .revision = operation->revision,
                                 .source_revision = adapter->spec.source_revision,
                                 .digest = adapter->spec.digest,
+                                .version = adapter->version,
                                 .wait_s = LOAD_PATIENCE_S};
     struct error err = {0};
     if (dialect != DIALECT_SIDECAR && artifact_engine_path(adapter->spec.artifact_url, &load.path, &err) < 0) {
@@ -168,6 +169,19 @@ static void log_outcome(const struct operation *operation, const char *what, con
 
 static void send_call(struct operation *operation, const struct adapter *adapter);
 
+/* What the first pod found is what all are to have. Two that asked before either knew may have found two versions: false = the pod
+ * has another than the one that counts. */
+static bool settle_version(const struct operation *operation, struct adapter *adapter, const struct dialect_answer *answer) {
+    bool is_about_it = strcmp(operation->revision, adapter->revision) == 0 && adapter->spec.digest[0] == '\0';
+    if (answer->outcome != DIALECT_DONE || answer->version[0] == '\0' || !is_about_it) {
+        return true;
+    }
+    if (adapter->version[0] == '\0') {
+        memcpy(adapter->version, answer->version, VERSION_BYTES);
+    }
+    return strcmp(adapter->version, answer->version) == 0;
+}
+
 static void loaded(struct operation *operation, struct binding *binding, int status, const char *body, size_t len) {
     struct hold *hold = binding->hold;
     struct controller *controller = operation->controller;
@@ -184,9 +198,11 @@ static void loaded(struct operation *operation, struct binding *binding, int sta
         metric_add(controller->count.load_failures, labels, 1);
     }
     log_outcome(operation, "load", &answer, took_ms);
-    hold_note_load(hold, operation->revision, &answer, took_ms, now_ms);
-    const struct adapter *adapter = binding->adapter;
-    bool is_still_wanted = hold->is_wanted && !adapter->spec.is_deleting && strcmp(operation->revision, adapter->revision) == 0;
+    struct adapter *adapter = binding->adapter;
+    bool is_it = settle_version(operation, adapter, &answer);
+    hold_note_load(hold, is_it ? operation->revision : "", &answer, took_ms, now_ms); /* "" is loaded again */
+    bool is_still_wanted =
+        is_it && hold->is_wanted && !adapter->spec.is_deleting && strcmp(operation->revision, adapter->revision) == 0;
     if (answer.outcome == DIALECT_DONE && is_still_wanted && controller->options->proof != PROOF_LIST) {
         prove_prepare(operation, binding);
         send_call(operation, adapter);

@@ -10,6 +10,7 @@
 #include "dialect/dialect.h"
 
 #define REVISION_BYTES 17
+#define VERSION_BYTES sizeof(((struct dialect_answer *)NULL)->version)
 
 enum hold_state {
     HOLD_NONE,     /* the engine does not have it */

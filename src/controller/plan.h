@@ -63,6 +63,7 @@ struct plan_input {
     const struct model_adapter *adapter;
     const char *invalid; /* why it can never serve; NULL = it can */
     char revision[REVISION_BYTES];
+    const char *version;         /* what its source was found to be; NULL or "" = not known */
     const struct plan_pod *pods; /* by name: those that hold it or may; all that match when they are looked for */
     size_t pod_count;
     int matching, ready; /* pods in the namespace that match the selector, and those of them that are ready */

@@ -403,11 +403,16 @@ static json_t *render(const struct plan_input *input, const json_t *old, const s
             json_array_append_new(conditions, render_condition(input, before, condition_types[i], &verdicts[i]));
         }
     }
-    return json_pack("{s:s, s:I, s:s, s:i, s:i, s:i, s:o, s:o, s:o}", "phase", phase_of(input, tally, verdicts),
-                     "observedGeneration", (json_int_t)input->adapter->generation, "revision", input->revision, "candidates",
-                     input->ready, "desiredReplicas", replicas >= 0 ? replicas : input->ready, "readyReplicas", tally->serving,
-                     "conditions", conditions, "instances", render_instances(input, plan), "loads",
-                     render_loads(input, json_at(old, "loads"), plan));
+    json_t *status = json_pack("{s:s, s:I, s:s, s:i, s:i, s:i, s:o, s:o, s:o}", "phase", phase_of(input, tally, verdicts),
+                               "observedGeneration", (json_int_t)input->adapter->generation, "revision", input->revision,
+                               "candidates", input->ready, "desiredReplicas", replicas >= 0 ? replicas : input->ready,
+                               "readyReplicas", tally->serving, "conditions", conditions, "instances",
+                               render_instances(input, plan), "loads", render_loads(input, json_at(old, "loads"), plan));
+    const char *version = input->version != NULL ? input->version : "";
+    if (version[0] != '\0' || json_string_at(old, "version", "")[0] != '\0') { /* "": of an older revision */
+        json_object_set_new(status, "version", plan_text(version));
+    }
+    return status;
 }
 
 static json_t *difference(const json_t *old, const json_t *new, int replicas) {

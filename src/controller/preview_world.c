@@ -334,6 +334,8 @@ void preview_world_look(struct preview_world *world, struct plan_input *ret_inpu
                                      .now_ms = world->now_ms,
                                      .wall_ms = world->now_ms};
     memcpy(ret_input->revision, world->revision, REVISION_BYTES);
+    bool is_of_it = strcmp(json_string_at(world->object, "status.revision", ""), world->revision) == 0;
+    ret_input->version = is_of_it ? json_string_at(world->object, "status.version", "") : "";
     see(world, &ret_input->seen);
     ret_input->is_untold = !world->is_told && ret_input->seen.observed_generation != spec->generation;
     for (size_t i = 0; i < world->count; i++) {

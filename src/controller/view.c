@@ -195,6 +195,7 @@ void world_view_take(struct controller *controller, struct adapter *adapter, str
         .input = {.object = adapter->object,
                   .adapter = spec,
                   .invalid = adapter->invalid,
+                  .version = adapter->version,
                   .matching = adapter->selection != NULL ? (int)adapter->selection->pod_count : 0,
                   .ready = adapter->selection != NULL ? (int)adapter->selection->ready_count : 0,
                   .proof = controller->options->proof,

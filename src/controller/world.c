@@ -169,6 +169,13 @@ static void recall_loads(struct controller *controller, struct adapter *adapter,
     }
 }
 
+/* An earlier run's status speaks of the revision that it names. */
+static void recall_version(struct adapter *adapter, const char *version) {
+    if (strcmp(adapter->earlier, adapter->revision) == 0 && adapter->spec.digest[0] == '\0' && strlen(version) < VERSION_BYTES) {
+        snprintf(adapter->version, VERSION_BYTES, "%s", version);
+    }
+}
+
 static void read_adapter(struct controller *controller, struct adapter *adapter, json_t *object) {
     int64_t generation = adapter->spec.generation;
     bool is_new = adapter->object == NULL;
@@ -181,7 +188,12 @@ static void read_adapter(struct controller *controller, struct adapter *adapter,
     if (model_adapter_read(object, &adapter->spec, &err) < 0) {
         adapter->invalid = xstrdup(err.message);
     }
+    char before[REVISION_BYTES];
+    memcpy(before, adapter->revision, REVISION_BYTES);
     model_adapter_revision(&adapter->spec, adapter->revision);
+    if (strcmp(before, adapter->revision) != 0) {
+        adapter->version[0] = '\0';
+    }
     if (is_new || generation != adapter->spec.generation) {
         if (adapter->invalid == NULL) {
             selection_join(controller, adapter);
@@ -200,6 +212,7 @@ static void read_adapter(struct controller *controller, struct adapter *adapter,
         cleanup_json json_t *status = objects_unpack(object);
         recall_loads(controller, adapter, status);
         snprintf(adapter->earlier, sizeof(adapter->earlier), "%s", json_string_at(status, "revision", ""));
+        recall_version(adapter, json_string_at(status, "version", ""));
     } else if (generation != adapter->spec.generation) {
         for (size_t i = 0; i < adapter->binding_count; i++) {
             hold_forgive(adapter->bindings[i]->hold);

@@ -106,6 +106,7 @@ struct adapter {
     char *invalid; /* why it can never serve; NULL = it can */
     char revision[REVISION_BYTES];
     char earlier[REVISION_BYTES]; /* that an earlier run last wrote down; "" = none */
+    char version[VERSION_BYTES];  /* what the source of `revision` was found to be; "" = nothing found, or spec.digest says */
     struct selection *selection;  /* NULL = none */
     bool is_seeking;              /* in selection->seeking */
     LIST_ENTRY(adapter) in_seeking;
