@@ -38,7 +38,7 @@ class FakeWorld:
 
 
 class Room:
-    def __init__(self, world, namespace, pods, sidecar=False, spares=0, **options):
+    def __init__(self, world, namespace, pods, sidecar=False, sidecar_pods=False, spares=0, **options):
         self.world, self.namespace = world, namespace
         self.api = Api(world.api_server.kubeconfig, namespace)
         world.api_server.make_namespace(self.api)
@@ -47,7 +47,7 @@ class Room:
         self.pods = {f"pod-{i}": address for i, address in enumerate(self.fakes.addresses[:pods])}
         self.spares = self.fakes.addresses[pods:]  # engines that no pod has yet
         for name, address in self.pods.items():
-            self.add_pod(name, address, sidecar)
+            self.add_pod(name, address, sidecar or sidecar_pods)  # sidecar_pods: the sidecars are the test's
 
     def __enter__(self):
         return self

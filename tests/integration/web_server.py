@@ -31,6 +31,8 @@ class WebServer(ThreadingHTTPServer):
         self.files = {f"/sql/{name}": content for name, content in (files or make_adapter()).items()}
         self.key = key
         self.asked = []  # (method, path, Range or None)
+        self.quarter = threading.Event()  # likewise, after a quarter
+        self.quarter.set()
         self.go = threading.Event()  # until it is set, weights stop after half of what was asked for
         self.go.set()
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -40,6 +42,7 @@ class WebServer(ThreadingHTTPServer):
         return [asked_range for method, path, asked_range in self.asked if method == "GET" and path.endswith(ending)]
 
     def close(self):
+        self.quarter.set()
         self.go.set()
         self.shutdown()
         self.server_close()
@@ -80,8 +83,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_slowly(self, body, is_weights):
         try:
-            half = len(body) // 2 if is_weights else len(body)
-            self.wfile.write(body[:half])
+            quarter, half = (len(body) // 4, len(body) // 2) if is_weights else (0, len(body))
+            self.wfile.write(body[:quarter])
+            self.wfile.flush()
+            self.server.quarter.wait(120)
+            self.wfile.write(body[quarter:half])
             self.wfile.flush()
             self.server.go.wait(120)
             self.wfile.write(body[half:])
