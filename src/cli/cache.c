@@ -78,7 +78,7 @@ static int prune(struct artifact_cache *cache, const struct settings *settings, 
         return -1;
     }
     artifact_format_bytes(freed, text, sizeof(text));
-    (void)printf("removed %d adapters, %s\n", removed, text);
+    (void)printf("removed %d adapter%s, %s\n", removed, removed == 1 ? "" : "s", text);
     return 0;
 }
 

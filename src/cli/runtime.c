@@ -1,11 +1,13 @@
 /* davit runtime: see runtime/runtime.h. */
 #include "runtime/runtime.h"
+#include "base/log.h"
 #include "cli/artifact_args.h"
 #include "cli/cli.h"
 #include "cli/command.h"
 #include "runtime/load_secrets.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #define RUNTIME_PORT 8080
 #define ENGINE_DEFAULT_PORT 8000
@@ -47,7 +49,13 @@ static int clean_endpoint(const char *text, char **ret_endpoint, struct error *e
 
 /* Where the reference's manifests mount a volume of the sidecar's and the engine's; NULL where they do not. */
 static const char *mounted_cache(void) {
-    return access(CACHE_DEFAULT, R_OK | W_OK | X_OK) == 0 ? CACHE_DEFAULT : NULL;
+    struct stat status;
+    bool is_usable = stat(CACHE_DEFAULT, &status) == 0 && access(CACHE_DEFAULT, R_OK | W_OK | X_OK) == 0;
+    if (is_usable && status.st_uid != geteuid() && status.st_uid != 0) {
+        log_warn("%s is user %ld's, who could change what is loaded: not used without --cache", CACHE_DEFAULT, (long)status.st_uid);
+        return NULL;
+    }
+    return is_usable ? CACHE_DEFAULT : NULL;
 }
 
 static int read_size(const char *option, const char *text, uint64_t *ret_bytes, struct error *err) {

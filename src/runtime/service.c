@@ -7,7 +7,7 @@
 
 #define BODY_BYTES_MAX (1024 * 1024) /* credentials may hold a key file */
 #define CONNECTIONS_MAX 512
-#define FETCHES_MAX 4
+#define FETCHES_MAX 16 /* a server that hangs keeps one for a while */
 #define LOOK_MS (60 * 1000)
 #define LOOK_AGAIN_MS 5000 /* while nothing is known of the engine */
 

@@ -365,7 +365,7 @@ def test_the_cap_removes_what_was_used_longest_ago(server, pull, tmp_path):
     listed = cache_command("ls", tmp_path / "cache")
     assert listed.stdout.count(server.url) == 2
     pruned = cache_command("prune", tmp_path / "cache", "--keep", "5MiB")
-    assert pruned.stdout.startswith("removed 1 adapters")
+    assert pruned.stdout.startswith("removed 1 adapter,")
     assert [folder.exists() for folder in folders] == [False, False, False, True]
 
 
