@@ -11,6 +11,7 @@
 #include "controller/publish.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #define ENGINE_TIMEOUT_MS 5000
 
@@ -136,6 +137,15 @@ static int plan_all(const struct settings *settings, const struct kube_config *c
     return result;
 }
 
+/* Whether it lies where `davit up` writes it, beside davit.json; NULL = what $KUBECONFIG names. */
+static bool is_kubeconfig_of_up(const char *path) {
+    const char *env = getenv("KUBECONFIG");
+    path = path != NULL ? path : env != NULL ? env : "";
+    const char *slash = strrchr(path, '/');
+    cleanup_free char *beside = xasprintf("%.*sdavit.json", slash != NULL ? (int)(slash - path + 1) : 0, path);
+    return path[0] != '\0' && access(beside, F_OK) == 0;
+}
+
 static int run(struct settings *settings, struct error *err) {
     cleanup_free char *path = NULL;
     cleanup_buffer struct buffer text = BUFFER_INIT;
@@ -144,7 +154,7 @@ static int run(struct settings *settings, struct error *err) {
         api_find_kubeconfig(settings->kubeconfig, settings->dir, &path, err) < 0 || kube_config_load(path, &config, err) < 0) {
         return -1;
     }
-    settings->enable_sidecar |= settings->kubeconfig == NULL && path != NULL; /* `davit up` starts its controller so */
+    settings->enable_sidecar |= is_kubeconfig_of_up(path); /* `davit up` starts its controller so */
     struct plan_file file;
     int result = plan_file_parse(&text, settings->namespace, config.namespace, &file, err);
     if (result < 0) {
