@@ -19,7 +19,7 @@ struct write {
     bool releases;
     int64_t generation;     /* of the adapter, when it was worded */
     struct kube_call *call; /* of several slices each has its own */
-    json_t *status;         /* the patch, of a status; owned */
+    uint64_t status;        /* digest of the patch, of a status */
     struct write *next;
 };
 
@@ -51,20 +51,23 @@ static void unlink_write(struct write *write) {
     }
 }
 
-/* The patch as it would change the object of this version. A CRD that lacks members of ours prunes them, and then the same patch
- * would be due for ever: it is not sent again to an object that it left as it is. */
-static uint64_t digest_of(const json_t *status, const json_t *object) {
-    cleanup_free char *text = json_text(status);
-    cleanup_free char *both = xasprintf("%s %s", kube_resource_version(object), text);
-    struct hash hash = hash_bytes(both, strlen(both));
+static uint64_t digest_of_text(const char *text) {
+    struct hash hash = hash_bytes(text, strlen(text));
     uint64_t digest = 0;
     memcpy(&digest, hash.bytes, sizeof(digest));
     return digest | 1; /* never 0 */
 }
 
-static void free_write(struct write *write) {
-    json_decref(write->status);
-    free(write);
+static uint64_t digest_of(const json_t *status) {
+    cleanup_free char *text = json_text(status);
+    return digest_of_text(text);
+}
+
+/* The patch as it would change the object of this version. A CRD that lacks members of ours prunes them, and then the same patch
+ * would be due for ever: it is not sent again to an object that it left as it is. */
+static uint64_t digest_on(uint64_t status, const json_t *object) {
+    cleanup_free char *both = xasprintf("%s %llx", kube_resource_version(object), (unsigned long long)status);
+    return digest_of_text(both);
 }
 
 static void note_failure(struct write *write, const struct error *err) {
@@ -105,14 +108,14 @@ static void on_done(void *arg, json_t *object, const struct error *err) {
             watch_cache_note_write(cache_of(write), object);
         }
         if (write->kind == WRITE_STATUS) {
-            adapter->status_digest = digest_of(write->status, object);
+            adapter->status_digest = digest_on(write->status, object);
         }
         if (write->kind == WRITE_SERVICE || write->kind == WRITE_SLICE) {
             (void)world_note_resource(write->controller, object, write->kind == WRITE_SLICE);
         }
     }
     controller_wake(write->controller, adapter->key, 0);
-    free_write(write);
+    free(write);
 }
 
 static void start_write(struct controller *controller, struct adapter *adapter, enum plan_write kind, const char *name,
@@ -136,7 +139,7 @@ static void start_write(struct controller *controller, struct adapter *adapter, 
                             .is_create = is_create,
                             .releases = releases,
                             .generation = adapter->spec.generation,
-                            .status = kind == WRITE_STATUS ? json_incref((json_t *)body) : NULL,
+                            .status = kind == WRITE_STATUS ? digest_of(body) : 0,
                             .next = adapter->writes};
     adapter->writes = write;
     adapter->writes_running |= (unsigned)kind;
@@ -164,8 +167,8 @@ void write_plan(struct controller *controller, struct adapter *adapter, const st
         adapter->slice_written_ms = clock_now_ms();
         start_write(controller, adapter, WRITE_SLICE, slice->name, slice->body, slice->is_create, false);
     }
-    bool is_told =
-        plan->status != NULL && adapter->status_digest != 0 && digest_of(plan->status, adapter->object) == adapter->status_digest;
+    bool is_told = plan->status != NULL && adapter->status_digest != 0 &&
+                   digest_on(digest_of(plan->status), adapter->object) == adapter->status_digest;
     if (plan->status != NULL && !is_told) {
         adapter->status_written_ms = clock_now_ms();
         start_write(controller, adapter, WRITE_STATUS, name, plan->status, false, false);
@@ -188,6 +191,6 @@ void write_cancel(struct controller *controller, struct adapter *adapter) {
         adapter->writes = write->next;
         kube_call_cancel(write->call);
         controller->writes--;
-        free_write(write);
+        free(write);
     }
 }
