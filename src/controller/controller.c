@@ -116,10 +116,6 @@ static bool is_seeking(const struct adapter *adapter, const struct world_view *v
 }
 
 static void apply(struct controller *controller, struct adapter *adapter, const struct world_view *view, const struct plan *plan) {
-    if (plan->is_published) {
-        adapter->digest = plan->digest;
-    }
-    write_plan(controller, adapter, plan);
     routes_consider(controller->routes, adapter->key);
     for (size_t i = 0; i < plan->action_count; i++) {
         struct pod *pod = view->pods[plan->actions[i].pod];
@@ -136,6 +132,24 @@ static void apply(struct controller *controller, struct adapter *adapter, const 
     }
 }
 
+/* Of an adapter whose status says that every pod has it. It is said without waiting for a turn: once the turn came, the engine
+ * might have it again, and nobody would have read that it was away. */
+static bool is_loss(const struct adapter *adapter, const struct world_view *view, const struct plan *plan) {
+    return view->input.seen.is_fully_loaded && plan->is_status_urgent && !adapter->spec.is_deleting;
+}
+
+static void word_and_write(struct controller *controller, struct adapter *adapter, const struct world_view *view,
+                           struct plan *plan) {
+    struct plan_objects objects;
+    world_objects_take(controller, adapter, plan->due, &objects);
+    plan_words(&view->input, &objects, plan);
+    world_objects_release(&objects);
+    if (plan->is_published) {
+        adapter->digest = plan->digest;
+    }
+    write_plan(controller, adapter, plan);
+}
+
 static void plan_and_apply(struct controller *controller, struct adapter *adapter) {
     struct world_view view;
     struct plan plan;
@@ -149,11 +163,10 @@ static void plan_and_apply(struct controller *controller, struct adapter *adapte
         world_view_take(controller, adapter, &view);
         plan_adapter(&view.input, &plan);
     }
-    if (plan.due != 0) {
-        struct plan_objects objects;
-        world_objects_take(controller, adapter, plan.due, &objects);
-        plan_words(&view.input, &objects, &plan);
-        world_objects_release(&objects);
+    if (plan.due == 0 && plan.finalizers == NULL) {
+        write_leave_queue(controller, adapter);
+    } else if (is_loss(adapter, &view, &plan) || write_take_turn(controller, adapter)) {
+        word_and_write(controller, adapter, &view, &plan);
     }
     apply(controller, adapter, &view, &plan);
     plan_release(&plan);
@@ -176,6 +189,7 @@ static void on_key(void *arg, const char *key) {
             routes_consider(controller->routes, own_key);
         }
         pass_on(controller);
+        write_pass_on(controller);
     }
     work_queue_done(controller->queue, own_key);
 }
@@ -442,6 +456,7 @@ static void start(struct controller *controller, const struct kube_config *confi
     controller->events = event_recorder_new(controller->kube, "model-adapter-controller");
     controller->secrets = secrets_new(controller->kube);
     TAILQ_INIT(&controller->waiting);
+    TAILQ_INIT(&controller->unwritten);
     controller->adapters_cache = watch(controller, &kube_model_adapters, objects_reduce_adapter, on_adapter);
     controller->pods_cache = watch(controller, &kube_pods, pod_facts_reduce, on_pod);
     controller->services_cache = watch(controller, &kube_services, objects_reduce_packed, on_service);

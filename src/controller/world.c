@@ -258,6 +258,7 @@ struct adapter *world_refresh_adapter(struct controller *controller, const char 
 
 void world_remove_adapter(struct controller *controller, struct adapter *adapter) {
     write_cancel(controller, adapter);
+    write_leave_queue(controller, adapter);
     map_remove(&controller->adapters, adapter->key);
     while (adapter->binding_count > 0) {
         unbind(adapter->bindings[adapter->binding_count - 1]);

@@ -123,7 +123,9 @@ struct adapter {
     bool has_stale_slices; /* bindings have to be told anew who is published; after that: an endpoint's pod is not known */
     /* writes */
     unsigned writes_running; /* enum plan_write */
-    struct write *writes;    /* those that run */
+    bool is_unwritten;       /* in controller->unwritten */
+    TAILQ_ENTRY(adapter) in_unwritten;
+    struct write *writes; /* those that run */
     int write_failures;
     int64_t write_after_ms;
     char *write_failure;
@@ -140,12 +142,13 @@ struct controller {
     struct work_queue *queue;
     struct event_recorder *events;
     struct secrets *secrets;
-    struct routes *routes;                 /* NULL = none are kept */
-    struct map adapters, pods, selections; /* by key */
-    TAILQ_HEAD(pod_list, pod) waiting;     /* pods with bindings that wait while all operations are taken */
-    int polls, operations;                 /* that run */
-    int writes;                            /* API writes that run */
-    bool is_started;                       /* all caches were synced once */
+    struct routes *routes;                        /* NULL = none are kept */
+    struct map adapters, pods, selections;        /* by key */
+    TAILQ_HEAD(pod_list, pod) waiting;            /* pods with bindings that wait while all operations are taken */
+    int polls, operations;                        /* that run */
+    int writes;                                   /* API writes that run */
+    TAILQ_HEAD(adapter_queue, adapter) unwritten; /* adapters that have something to write while as many run as may */
+    bool is_started;                              /* all caches were synced once */
     bool is_stopping;
     bool has_lost;  /* the lease */
     char nonce[17]; /* of this run */
@@ -229,6 +232,12 @@ void act_release_base_proof(struct base_proof *proof);
 char *act_url(const struct pod *pod, int port, const char *path);
 
 /* ---- write.c ---- */
+/* Whether what is due of the adapter may be worded and written now. Else it takes its place in a queue and is woken when its turn
+ * comes: words that wait would only fill the memory, and say what was so when they were made. */
+bool write_take_turn(struct controller *controller, struct adapter *adapter);
+void write_leave_queue(struct controller *controller, struct adapter *adapter);
+/* Wakes the first in the queue when it may write. */
+void write_pass_on(struct controller *controller);
 void write_plan(struct controller *controller, struct adapter *adapter, const struct plan *plan);
 void write_cancel(struct controller *controller, struct adapter *adapter);
 

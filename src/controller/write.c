@@ -10,6 +10,7 @@
 
 #define RETRY_FIRST_MS 200
 #define RETRY_LAST_MS 30000
+#define WRITES_PER_CALL 2 /* under way for each call that may run at once: the next is ready when one ends */
 
 struct write {
     struct controller *controller;
@@ -50,6 +51,41 @@ static void unlink_write(struct write *write) {
         write->adapter->writes_running |= (unsigned)left->kind;
     }
 }
+
+/* ---- whose turn it is ---- */
+
+static bool has_room(const struct controller *controller) {
+    return controller->writes < WRITES_PER_CALL * controller->options->calls_max;
+}
+
+bool write_take_turn(struct controller *controller, struct adapter *adapter) {
+    const struct adapter *first = TAILQ_FIRST(&controller->unwritten);
+    if (has_room(controller) && (first == NULL || first == adapter)) {
+        write_leave_queue(controller, adapter);
+        return true;
+    }
+    if (!adapter->is_unwritten) {
+        adapter->is_unwritten = true;
+        TAILQ_INSERT_TAIL(&controller->unwritten, adapter, in_unwritten);
+    }
+    return false;
+}
+
+void write_leave_queue(struct controller *controller, struct adapter *adapter) {
+    if (adapter->is_unwritten) {
+        adapter->is_unwritten = false;
+        TAILQ_REMOVE(&controller->unwritten, adapter, in_unwritten);
+    }
+}
+
+void write_pass_on(struct controller *controller) {
+    const struct adapter *first = TAILQ_FIRST(&controller->unwritten);
+    if (first != NULL && has_room(controller)) {
+        controller_wake(controller, first->key, 0);
+    }
+}
+
+/* ---- one write ---- */
 
 static uint64_t digest_of_text(const char *text) {
     struct hash hash = hash_bytes(text, strlen(text));
@@ -115,6 +151,7 @@ static void on_done(void *arg, json_t *object, const struct error *err) {
         }
     }
     controller_wake(write->controller, adapter->key, 0);
+    write_pass_on(write->controller);
     free(write);
 }
 
