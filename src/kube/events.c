@@ -16,7 +16,9 @@
 /* One Event object: made at first, patched when the same thing happens again. */
 struct record {
     char *key;
-    json_t *event; /* as it is to be written; new counts are set in it */
+    char *event; /* as it is made, in JSON: a document would be four times as large */
+    int count;
+    char last_text[CLOCK_RFC3339_BYTES]; /* lastTimestamp */
     int64_t last_ms;
     bool is_created;
     bool is_waiting;
@@ -42,7 +44,7 @@ struct event_recorder *event_recorder_new(struct kube_client *client, const char
 }
 
 static void record_free(struct record *record) {
-    json_decref(record->event);
+    free(record->event);
     free(record->key);
     free(record);
 }
@@ -117,18 +119,16 @@ static void write_next(struct event_recorder *recorder) {
         return;
     }
     struct record *record = pop_waiting(recorder);
-    cleanup_json json_t *patch = NULL;
-    if (record->is_created) {
-        patch = json_pack("{s:O, s:O}", "count", json_object_get(record->event, "count"), "lastTimestamp",
-                          json_object_get(record->event, "lastTimestamp"));
-    }
+    cleanup_json json_t *event = json_loads(record->event, 0, NULL);
+    cleanup_json json_t *news = json_pack("{s:i, s:s}", "count", record->count, "lastTimestamp", record->last_text);
+    json_object_update(event, news);
     recorder->writing = record;
     recorder->call = kube_start(recorder->client, &(struct kube_request){
                                                       .verb = record->is_created ? KUBE_PATCH_MERGE : KUBE_CREATE,
                                                       .resource = &kube_events,
-                                                      .namespace = kube_namespace(record->event),
-                                                      .name = record->is_created ? kube_name(record->event) : NULL,
-                                                      .body = record->is_created ? patch : record->event,
+                                                      .namespace = kube_namespace(event),
+                                                      .name = record->is_created ? kube_name(event) : NULL,
+                                                      .body = record->is_created ? news : event,
                                                       .on_done = on_written,
                                                       .arg = recorder,
                                                   });
@@ -136,8 +136,8 @@ static void write_next(struct event_recorder *recorder) {
 
 /* ---- recording ---- */
 
-static json_t *make_event(const struct event_recorder *recorder, const json_t *about, const char *type, const char *reason,
-                          const char *message, const char *now_text) {
+static char *make_event(const struct event_recorder *recorder, const json_t *about, const char *type, const char *reason,
+                        const char *message, const char *now_text) {
     const char *namespace = kube_namespace(about)[0] != '\0' ? kube_namespace(about) : "default";
     cleanup_free char *name =
         xasprintf("%.200s.%016llx", kube_name(about), (unsigned long long)clock_wall_ms() << 20 | arc4random() >> 12);
@@ -147,11 +147,12 @@ static json_t *make_event(const struct event_recorder *recorder, const json_t *a
     if (kube_namespace(about)[0] != '\0') {
         json_object_set_new(involved, "namespace", json_string(kube_namespace(about)));
     }
-    return json_pack("{s:s, s:s, s:{s:s, s:s}, s:o, s:s, s:s, s:s, s:{s:s}, s:s, s:s, s:s, s:s, s:i}", "apiVersion", "v1", "kind",
-                     "Event", "metadata", "name", name, "namespace", namespace, "involvedObject", involved, "reason", reason,
-                     "type", type, "message", message, "source", "component", recorder->component, "reportingComponent",
-                     recorder->component, "reportingInstance", "", "firstTimestamp", now_text, "lastTimestamp", now_text, "count",
-                     1);
+    cleanup_json json_t *event =
+        json_pack("{s:s, s:s, s:{s:s, s:s}, s:o, s:s, s:s, s:s, s:{s:s}, s:s, s:s, s:s}", "apiVersion", "v1", "kind", "Event",
+                  "metadata", "name", name, "namespace", namespace, "involvedObject", involved, "reason", reason, "type", type,
+                  "message", message, "source", "component", recorder->component, "reportingComponent", recorder->component,
+                  "reportingInstance", "", "firstTimestamp", now_text);
+    return json_text(event);
 }
 
 /* Forgets the oldest record that is not being written, so that memory stays bounded. */
@@ -202,14 +203,14 @@ void event_record(struct event_recorder *recorder, const json_t *about, const ch
         record->key = xstrdup(key);
         map_set(&recorder->records, key, record);
     }
-    if (is_again) {
-        json_object_set_new(record->event, "count", json_integer(json_int_at(record->event, "count", 0) + 1));
-        json_object_set_new(record->event, "lastTimestamp", json_string(now_text));
-    } else {
-        json_decref(record->event);
+    if (!is_again) {
+        free(record->event);
         record->event = make_event(recorder, about, type, reason, message, now_text);
         record->is_created = false;
+        record->count = 0;
     }
+    record->count++;
+    memcpy(record->last_text, now_text, sizeof(now_text));
     record->last_ms = now_ms;
     push_waiting(recorder, record);
     write_next(recorder);
