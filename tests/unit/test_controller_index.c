@@ -90,6 +90,7 @@ static void fixture_init(struct fixture *fixture) {
     controller->slices_cache = make_cache(fixture, &kube_endpoint_slices);
     controller->nodes_cache = make_cache(fixture, &kube_nodes);
     TAILQ_INIT(&controller->waiting);
+    TAILQ_INIT(&controller->unwritten);
     controller->metrics = metrics_new();
     controller->count.polls = metrics_register(controller->metrics, &(struct metric_spec){.name = "polls", .help = "."});
     controller->count.poll_failures = metrics_register(controller->metrics, &(struct metric_spec){.name = "failures", .help = "."});
@@ -354,6 +355,40 @@ static void test_a_changed_object_asks_its_pods_before_it_says_anything(void **s
     fixture_release(&fixture);
 }
 
+/* Two writes a call are under way; the others are woken one after the other, in order of asking. */
+static void test_writes_take_turns(void **state) {
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture);
+    struct controller *controller = &fixture.controller;
+    struct adapter *first = add_adapter(&fixture, "first", NULL);
+    struct adapter *second = add_adapter(&fixture, "second", NULL);
+    struct adapter *third = add_adapter(&fixture, "third", NULL);
+    fixture.options.calls_max = 1;
+    controller->writes = 2;
+    assert_false(write_take_turn(controller, first));
+    assert_false(write_take_turn(controller, second));
+    assert_false(write_take_turn(controller, third));
+    assert_false(write_take_turn(controller, first)); /* again: it keeps its place */
+    buffer_clear(&fixture.woken);
+    write_pass_on(controller);
+    assert_string_equal(buffer_text(&fixture.woken), "");
+    controller->writes = 1;
+    write_pass_on(controller);
+    assert_string_equal(buffer_text(&fixture.woken), "ns/first\n");
+    buffer_clear(&fixture.woken);
+    assert_false(write_take_turn(controller, second));
+    assert_true(write_take_turn(controller, first));
+    world_remove_adapter(controller, second);
+    write_pass_on(controller);
+    assert_true(was_woken(&fixture, "third"));
+    write_leave_queue(controller, third); /* it has nothing to write any more */
+    write_pass_on(controller);
+    assert_string_equal(buffer_text(&fixture.woken), "");
+    controller->writes = 0;
+    fixture_release(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_missing_secret_hides_no_key),
@@ -366,6 +401,7 @@ int main(void) {
         cmocka_unit_test(test_nothing_is_loaded_before_the_status_says_of_what),
         cmocka_unit_test(test_a_changed_object_asks_its_pods_before_it_says_anything),
         cmocka_unit_test(test_room_wakes_those_who_seek),
+        cmocka_unit_test(test_writes_take_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
