@@ -165,7 +165,7 @@ static void plan_and_apply(struct controller *controller, struct adapter *adapte
     }
     if (plan.due == 0 && plan.finalizers == NULL) {
         write_leave_queue(controller, adapter);
-    } else if (is_loss(adapter, &view, &plan) || write_take_turn(controller, adapter)) {
+    } else if (write_take_turn(controller, adapter) || is_loss(adapter, &view, &plan)) {
         word_and_write(controller, adapter, &view, &plan);
     }
     apply(controller, adapter, &view, &plan);

@@ -124,6 +124,7 @@ struct adapter {
     /* writes */
     unsigned writes_running; /* enum plan_write */
     bool is_unwritten;       /* in controller->unwritten */
+    bool is_called;          /* its turn to write has come; it is about to be planned */
     TAILQ_ENTRY(adapter) in_unwritten;
     struct write *writes; /* those that run */
     int write_failures;
@@ -148,6 +149,7 @@ struct controller {
     int polls, operations;                        /* that run */
     int writes;                                   /* API writes that run */
     TAILQ_HEAD(adapter_queue, adapter) unwritten; /* adapters that have something to write while as many run as may */
+    int called;                                   /* adapters out of that queue that are about to be planned */
     bool is_started;                              /* all caches were synced once */
     bool is_stopping;
     bool has_lost;  /* the lease */
@@ -236,7 +238,7 @@ char *act_url(const struct pod *pod, int port, const char *path);
  * comes: words that wait would only fill the memory, and say what was so when they were made. */
 bool write_take_turn(struct controller *controller, struct adapter *adapter);
 void write_leave_queue(struct controller *controller, struct adapter *adapter);
-/* Wakes the first in the queue when it may write. */
+/* Wakes as many of the first in the queue as may write now. */
 void write_pass_on(struct controller *controller);
 void write_plan(struct controller *controller, struct adapter *adapter, const struct plan *plan);
 void write_cancel(struct controller *controller, struct adapter *adapter);

@@ -55,12 +55,11 @@ static void unlink_write(struct write *write) {
 /* ---- whose turn it is ---- */
 
 static bool has_room(const struct controller *controller) {
-    return controller->writes < WRITES_PER_CALL * controller->options->calls_max;
+    return controller->writes + controller->called < WRITES_PER_CALL * controller->options->calls_max;
 }
 
 bool write_take_turn(struct controller *controller, struct adapter *adapter) {
-    const struct adapter *first = TAILQ_FIRST(&controller->unwritten);
-    if (has_room(controller) && (first == NULL || first == adapter)) {
+    if (adapter->is_called || (TAILQ_EMPTY(&controller->unwritten) && has_room(controller))) {
         write_leave_queue(controller, adapter);
         return true;
     }
@@ -73,14 +72,19 @@ bool write_take_turn(struct controller *controller, struct adapter *adapter) {
 
 void write_leave_queue(struct controller *controller, struct adapter *adapter) {
     if (adapter->is_unwritten) {
-        adapter->is_unwritten = false;
         TAILQ_REMOVE(&controller->unwritten, adapter, in_unwritten);
     }
+    controller->called -= adapter->is_called;
+    adapter->is_unwritten = false;
+    adapter->is_called = false;
 }
 
 void write_pass_on(struct controller *controller) {
-    const struct adapter *first = TAILQ_FIRST(&controller->unwritten);
-    if (first != NULL && has_room(controller)) {
+    struct adapter *first = NULL;
+    while ((first = TAILQ_FIRST(&controller->unwritten)) != NULL && has_room(controller)) {
+        write_leave_queue(controller, first);
+        first->is_called = true;
+        controller->called++;
         controller_wake(controller, first->key, 0);
     }
 }
