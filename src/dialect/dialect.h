@@ -109,4 +109,18 @@ int dialect_parse_proof(const char *body, size_t len, struct dialect_proof *ret_
  * either has none. */
 bool dialect_proofs_differ(const struct dialect_proof *a, const struct dialect_proof *b);
 
+/* ---- the gauge: of which adapters an engine has requests ---- */
+
+#define DIALECT_GAUGE_PATH "/metrics"
+
+/* Names in vllm:lora_requests_info, as vLLM's and Davit's engines show it. */
+struct dialect_gauge {
+    char *names; /* of adapters with running or waiting requests, between commas: ",a,b,"; the caller frees it */
+};
+/* Reads a page of metrics. False when it does not say what is in flight: the gauge is not there (SGLang, or nothing was asked of an
+ * adapter yet), cannot be read, or is of several engines at once, which do not show each other's requests. */
+bool dialect_read_gauge(const char *page, size_t len, struct dialect_gauge *ret_gauge) DAVIT_MUST_USE;
+bool dialect_gauge_names(const struct dialect_gauge *gauge, const char *adapter);
+void dialect_gauge_release(struct dialect_gauge *gauge);
+
 #endif

@@ -327,6 +327,103 @@ static void test_proofs(void **state) {
     }
 }
 
+#define GAUGE(running, waiting, time)                                                                                              \
+    "vllm:lora_requests_info{max_lora=\"4\",running_lora_adapters=\"" running "\",waiting_lora_adapters=\"" waiting "\"} " time "\n"
+
+static void test_gauges(void **state) {
+    (void)state;
+    static const struct {
+        const char *page, *named, *not_named;
+    } cases[] = {
+        {GAUGE("", "", "1.795446468935398e+09"), NULL, "sql"},
+        {GAUGE("sql", "sql", "1.795446468935398e+09"), "sql", "sq"},
+        {GAUGE("a,sql,b", "c", "1.8e+09"), "sql", "ql"},
+        {GAUGE("a,sql,b", "c", "1.8e+09"), "c", "d"},
+        {GAUGE("a", "b", "1"), "b", "a,,b"},
+        /* the newest of those that ever were, wherever it stands */
+        {"# HELP vllm:lora_requests_info Running.\n" GAUGE("", "", "1.795446468935398e+09")
+             GAUGE("sql", "sql", "1.795446462207859e+09") GAUGE("pirate", "pirate", "1.7954464677790713e+09"),
+         NULL, "pirate"},
+        {GAUGE("sql", "", "1.3e+09") GAUGE("", "", "1.2e+09") "other 1\n", "sql", "x"},
+        /* as others may write it */
+        {"vllm:lora_requests_info{waiting_lora_adapters=\"b\", running_lora_adapters=\"a\\\"x\",} 5 1795446468935\r\n", "a\"x",
+         "a"},
+        {"vllm:num_requests_running{engine=\"0\"} 1.0\n" GAUGE("a", "", "5"), "a", "b"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct dialect_gauge gauge;
+        assert_true(dialect_read_gauge(cases[i].page, strlen(cases[i].page), &gauge));
+        assert_true(cases[i].named == NULL || dialect_gauge_names(&gauge, cases[i].named));
+        assert_false(dialect_gauge_names(&gauge, cases[i].not_named));
+        assert_false(dialect_gauge_names(&gauge, ""));
+        dialect_gauge_release(&gauge);
+    }
+}
+
+static char *copy_of(const char *bytes, size_t len) {
+    char *copy = xmalloc(len + 1);
+    memcpy(copy, bytes, len);
+    return xrealloc(copy, len > 0 ? len : 1); /* what is read behind its end is seen by the sanitizer */
+}
+
+/* A page that does not say what is in flight is not taken for one that says that nothing is. */
+static void test_gauges_that_say_nothing(void **state) {
+    (void)state;
+    static const char *const pages[] = {
+        "",
+        "\n\n",
+        "sglang:num_running_reqs{model_name=\"base\"} 0.0\n",
+        "vllm:lora_requests_info_more{running_lora_adapters=\"\",waiting_lora_adapters=\"\"} 1.0\n",
+        "vllm:lora_requests_info 1.0\n",
+        "vllm:lora_requests_info{max_lora=\"4\"} 1.0\n",
+        "vllm:lora_requests_info{running_lora_adapters=\"\"} 1.0\n",
+        "vllm:lora_requests_info{running_lora_adapters=\"\",waiting_lora_adapters=\"\"}\n",
+        "vllm:lora_requests_info{running_lora_adapters=\"\",waiting_lora_adapters=\"\"} 1.0", /* cut: of 1.09e9? */
+        "vllm:lora_requests_info{running_lora_adapters=\"\",waiting_lora_adapters=\"",
+        "vllm:lora_requests_info{running_lora_adapters=\"a\\",
+        "vllm:lora_requests_info{{{{=\"\"} 1\n",
+        "vllm:lora_requests_info{,} 1\n",
+        GAUGE("", "", "NaN"),
+        GAUGE("", "", "+Inf"),
+        GAUGE("", "", "-1"),
+        GAUGE("", "", "1x"),
+        GAUGE("", "", "3.59e+09"), /* two processes' times, added up */
+        GAUGE("", "", "1.2e+09") GAUGE("sql", "", "soon"),
+        GAUGE("", "", "1.2e+09") GAUGE("sql", "", "1.2e+09"),
+        "vllm:num_requests_running{engine=\"0\"} 0.0\nvllm:num_requests_running{engine=\"1\"} 1.0\n" GAUGE("", "", "1.2e+09"),
+    };
+    for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
+        struct dialect_gauge gauge;
+        char *page = copy_of(pages[i], strlen(pages[i]));
+        assert_false(dialect_read_gauge(page, strlen(pages[i]), &gauge));
+        free(page);
+    }
+    struct dialect_gauge gauge;
+    cleanup_free char *many = xmalloc(100001);
+    memset(many, 'a', 100000);
+    many[100000] = '\0';
+    cleanup_free char *page =
+        xasprintf("vllm:lora_requests_info{running_lora_adapters=\"%s\",waiting_lora_adapters=\"\"} 1\n", many);
+    assert_false(dialect_read_gauge(page, strlen(page), &gauge));
+    page[30] = '\0';
+    assert_false(dialect_read_gauge(page, 100050, &gauge));
+}
+
+/* Every page that is cut says nothing, or what the whole one says. */
+static void test_gauges_that_are_cut(void **state) {
+    (void)state;
+    static const char whole[] = GAUGE("sql", "sql", "1.7e+09") GAUGE("a\\\\b", "json", "1.8e+09") GAUGE("", "", "1.6e+09");
+    for (size_t len = 0; len < sizeof(whole); len++) {
+        struct dialect_gauge gauge;
+        char *page = copy_of(whole, len);
+        if (dialect_read_gauge(page, len, &gauge)) {
+            assert_true(dialect_gauge_names(&gauge, "sql") != dialect_gauge_names(&gauge, "json"));
+            dialect_gauge_release(&gauge);
+        }
+        free(page);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_requests),
@@ -337,6 +434,9 @@ int main(void) {
         cmocka_unit_test(test_long_message_is_cut_between_characters),
         cmocka_unit_test(test_models),
         cmocka_unit_test(test_proofs),
+        cmocka_unit_test(test_gauges),
+        cmocka_unit_test(test_gauges_that_say_nothing),
+        cmocka_unit_test(test_gauges_that_are_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
