@@ -48,6 +48,7 @@ void engine_release(struct engine *engine) {
     engine_forget_all(engine);
     settings_release(&engine->settings);
     free(engine->address);
+    free(engine->asked_for);
 }
 
 void answer_release(struct answer *answer) {
@@ -211,7 +212,7 @@ static void unload(struct engine *engine, const struct asked *asked, struct answ
 
 /* ---- the rest ---- */
 
-static void answer_other(const struct engine *engine, const struct asked *asked, struct answer *answer) {
+static void answer_other(const struct engine *engine, const struct asked *asked, int64_t wall_s, struct answer *answer) {
     static const struct {
         const char *path, *type, *body;
     } pages[] = {{"/health", NULL, ""},
@@ -223,7 +224,7 @@ static void answer_other(const struct engine *engine, const struct asked *asked,
     answer->status = 200;
     if (strcmp(asked->path, "/metrics") == 0) {
         answer->content_type = "text/plain; version=1.0.0; charset=utf-8";
-        pages_metrics(engine, &answer->body);
+        pages_metrics(engine, wall_s, &answer->body);
         return;
     }
     for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
@@ -259,6 +260,6 @@ void engine_answer(struct engine *engine, const struct asked *asked, int64_t wal
         pages_completion(engine, asked, wall_s, ret_answer);
         break;
     default:
-        answer_other(engine, asked, ret_answer);
+        answer_other(engine, asked, wall_s, ret_answer);
     }
 }

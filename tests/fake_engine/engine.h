@@ -19,6 +19,7 @@ struct engine {
     enum kind kind;
     struct settings settings;
     struct map adapters; /* name -> struct held */
+    char *asked_for;     /* adapters with requests that have no answer yet, as metrics name them: "a,b"; NULL = none */
 };
 
 struct held {

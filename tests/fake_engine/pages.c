@@ -63,15 +63,18 @@ void pages_list(const struct engine *engine, int64_t wall_s, struct buffer *out)
     buffer_append_text(out, "]}");
 }
 
-void pages_metrics(const struct engine *engine, struct buffer *out) {
+void pages_metrics(const struct engine *engine, int64_t wall_s, struct buffer *out) {
     if (engine->kind == KIND_SGLANG) {
         buffer_printf(out, "sglang:num_running_reqs{model_name=\"%s\"} 0.0\n", engine->settings.base_model);
         return;
     }
     buffer_printf(out, "vllm:num_requests_running{engine=\"0\",model_name=\"%s\"} 0.0\n", engine->settings.base_model);
     buffer_printf(out, "vllm:num_requests_waiting{engine=\"0\",model_name=\"%s\"} 0.0\n", engine->settings.base_model);
-    buffer_printf(out, "vllm:lora_requests_info{max_lora=\"%lld\",running_lora_adapters=\"\",waiting_lora_adapters=\"\"} 1.0\n",
-                  (long long)engine->settings.max_loras);
+    /* vLLM names each of them in both. */
+    const char *names = engine->asked_for != NULL ? engine->asked_for : "";
+    buffer_printf(out,
+                  "vllm:lora_requests_info{max_lora=\"%lld\",running_lora_adapters=\"%s\",waiting_lora_adapters=\"%s\"} %lld.0\n",
+                  (long long)engine->settings.max_loras, names, names, (long long)wall_s);
 }
 
 /* ---- completions ---- */

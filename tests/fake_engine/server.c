@@ -109,6 +109,19 @@ static bool is_asked_for(const struct served *served, const char *name) {
     return false;
 }
 
+/* For the metrics. */
+static void note_asked_for(struct served *served) {
+    struct buffer names = BUFFER_INIT;
+    struct map_entry *entry = NULL;
+    for (size_t at = 0; (entry = map_next(&served->engine.adapters, &at)) != NULL;) {
+        if (is_asked_for(served, entry->key)) {
+            buffer_printf(&names, "%s%s", names.len > 0 ? "," : "", entry->key);
+        }
+    }
+    free(served->engine.asked_for);
+    served->engine.asked_for = buffer_take(&names);
+}
+
 /* Unloads that waited for generations. */
 static void send_drained(struct served *served) {
     struct pending *pending = NULL, *next = NULL;
@@ -129,6 +142,7 @@ static void finish(struct pending *pending) {
     if (fault->status != 0 && pending->asked.refused == 0) {
         engine_refuse(engine, &pending->asked, (int)fault->status, fault->message, &pending->answer);
     } else {
+        note_asked_for(served);
         engine_answer(engine, &pending->asked, clock_wall_ms() / 1000, &pending->answer);
     }
     if (engine->kind == KIND_SGLANG && pending->asked.call == CALL_UNLOAD && is_asked_for(served, pending->asked.name)) {

@@ -339,6 +339,19 @@ static void test_log_keeps_the_newest(void **state) {
     event_log_release(&log);
 }
 
+static void test_metrics_name_what_is_asked_for(void **state) {
+    (void)state;
+    struct engine engine;
+    cleanup_buffer struct buffer text = BUFFER_INIT;
+    init(&engine, KIND_VLLM);
+    assert_int_equal(ask_as(&engine, DOOR_ENGINE, "/metrics", NULL, NULL, &text), 200);
+    assert_non_null(strstr(buffer_text(&text), ",running_lora_adapters=\"\",waiting_lora_adapters=\"\"} 1795446426.0\n"));
+    engine.asked_for = xstrdup("a,b");
+    assert_int_equal(ask_as(&engine, DOOR_ENGINE, "/metrics", NULL, NULL, &text), 200);
+    assert_non_null(strstr(buffer_text(&text), ",running_lora_adapters=\"a,b\",waiting_lora_adapters=\"a,b\"} 1795446426.0\n"));
+    engine_release(&engine);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vllm),
@@ -351,6 +364,7 @@ int main(void) {
         cmocka_unit_test(test_settings_are_checked),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_log_keeps_the_newest),
+        cmocka_unit_test(test_metrics_name_what_is_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
