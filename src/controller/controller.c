@@ -92,6 +92,10 @@ static void apply_to_pod(struct controller *controller, struct adapter *adapter,
     hold->is_wanted = plan->is_wanted[at];
     world_count(binding);
     set_waiting(binding, plan->is_waiting[at]);
+    binding->is_draining = plan->is_gauged[at];
+    if (binding->is_draining) {
+        gauge_soon(pod);
+    }
     if (plan->is_waiting[at] && pod->operation_count < POD_OPERATIONS_MAX) { /* it is the whole that is busy */
         set_queued(controller, pod, true);
     }

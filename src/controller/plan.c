@@ -77,6 +77,7 @@ void plan_release(struct plan *plan) {
     free(plan->is_wanted);
     free(plan->is_serving);
     free(plan->is_polled);
+    free(plan->is_gauged);
     free(plan->is_waiting);
     free(plan->actions);
     json_decref(plan->finalizers);
@@ -262,6 +263,19 @@ static void act(const struct plan_input *input, struct plan *plan, size_t pod, e
     }
 }
 
+/* The drain time is over, or the engine has no request of the adapter any more. Some that were sent while the endpoint was there
+ * may reach the engine a moment later: what it said before that does not count. */
+static bool is_drained(const struct plan_input *input, struct plan *plan, size_t at) {
+    const struct plan_pod *pod = &input->pods[at];
+    int64_t first_ms = pod->hold->unpublished_ms + DRAIN_MS, last_ms = pod->hold->unpublished_ms + input->drain_ms;
+    if (!is_due(input, plan, first_ms)) {
+        return false;
+    }
+    bool is_idle = pod->idle_ms >= first_ms;
+    plan->is_gauged[at] = !is_idle && input->now_ms < last_ms;
+    return is_idle || is_due(input, plan, last_ms);
+}
+
 /* Endpoint out, drained, then unloaded. */
 static void retire(const struct plan_input *input, struct plan *plan, size_t at) {
     const struct plan_pod *pod = &input->pods[at];
@@ -275,7 +289,7 @@ static void retire(const struct plan_input *input, struct plan *plan, size_t at)
     }
     /* An unload that failed says nothing against the load that may follow, hence its own clock: `tried` is another revision. */
     bool has_retry = hold->reason != NULL && strcmp(hold->reason, "UnloadFailed") == 0;
-    if (is_due(input, plan, hold->unpublished_ms + input->drain_ms) && (!has_retry || is_due(input, plan, hold->retry_at_ms))) {
+    if (is_drained(input, plan, at) && (!has_retry || is_due(input, plan, hold->retry_at_ms))) {
         act(input, plan, at, HOLD_UNLOADING);
     }
 }
@@ -452,6 +466,7 @@ void plan_adapter(const struct plan_input *input, struct plan *ret_plan) {
     *ret_plan = (struct plan){.is_wanted = xcalloc(room, sizeof(bool)),
                               .is_serving = xcalloc(room, sizeof(bool)),
                               .is_polled = xcalloc(room, sizeof(bool)),
+                              .is_gauged = xcalloc(room, sizeof(bool)),
                               .is_waiting = xcalloc(room, sizeof(bool)),
                               .actions = xcalloc(room, sizeof(struct plan_action)),
                               .look_again_ms = PLAN_NEVER};

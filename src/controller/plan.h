@@ -4,7 +4,8 @@
  * twice for what already runs (`hold.running`, `is_busy`, `writes_running`), and in a world that is as it should be it asks for
  * nothing. Which writes are due it decides from the short `seen`; plan_words() then words them and needs the objects themselves.
  *
- * The order it keeps: publish after proof; endpoint out, drain, then unload; finalizer last, and in bounded time. */
+ * The order it keeps: publish after proof; endpoint out, drain (less where the engine has no request left), then unload; finalizer
+ * last, and in bounded time. */
 #ifndef DAVIT_CONTROLLER_PLAN_H
 #define DAVIT_CONTROLLER_PLAN_H
 
@@ -43,6 +44,7 @@ struct plan_pod {
     bool is_direct;              /* its engine is asked itself, without a sidecar */
     int adapters;                /* that it holds or is going to hold, this one aside */
     bool is_published;           /* it is in an EndpointSlice */
+    int64_t idle_ms;             /* the engine was asked then, and had no request of the adapter; 0 = that is not known */
     const struct hold *hold;
 };
 
@@ -106,6 +108,7 @@ struct plan {
     bool *is_wanted;
     bool *is_serving; /* it ought to be in an EndpointSlice */
     bool *is_polled;  /* its list is wanted now */
+    bool *is_gauged;  /* its engine is to be asked for requests of the adapter */
     bool *is_waiting; /* an action is due on it and it is busy: plan again when it is free */
     struct plan_action *actions;
     size_t action_count;

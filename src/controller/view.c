@@ -129,6 +129,7 @@ static void view_pod(struct controller *controller, struct adapter *adapter, str
         .is_direct = !world_uses_sidecar(controller, pod),
         .adapters = others,
         .is_published = binding != NULL && binding->is_published,
+        .idle_ms = binding != NULL ? binding->idle_ms : 0,
         .hold = binding != NULL ? binding->hold : &blank,
     };
     view->pods[view->input.pod_count++] = pod;

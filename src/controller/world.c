@@ -378,6 +378,7 @@ static bool is_same_view(const struct pod_facts *a, const struct pod_facts *b) {
 /* It was meant for an engine that is no more. */
 static void forget_engine(struct pod *pod) {
     observe_cancel(pod);
+    gauge_cancel(pod);
     forget_list(pod);
     free(take_pointer(pod->failure));
     act_release_base_proof(take_pointer(pod->base_proof));
@@ -426,6 +427,7 @@ void world_remove_pod(struct controller *controller, const char *key) {
         return;
     }
     observe_release(pod);
+    gauge_release(pod);
     act_release(pod);
     world_wake_concerned(controller, pod);
     selection_update_pod(controller, pod, true);

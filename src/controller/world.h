@@ -39,6 +39,8 @@ struct binding {
     bool is_published; /* the pod is in one of the adapter's slices */
     bool is_counted;   /* among the adapters of its pod */
     bool is_waiting;   /* for an operation of the pod to end */
+    bool is_draining;  /* for the engine to have no request of the adapter any more */
+    int64_t idle_ms;   /* when it was asked and had none; 0 = never */
     LIST_ENTRY(binding) in_pod;
     TAILQ_ENTRY(binding) in_waiting;
 };
@@ -92,6 +94,9 @@ struct pod {
     struct secret_wait *key_wait; /* the poll waits for a key */
     bool is_awaited;              /* an adapter waits for the next list */
     bool is_answering;            /* ... and the poll that runs was asked for after that */
+    struct transfer *gauge;       /* its engine is asked for requests of what drains */
+    int64_t gauge_started_ms;
+    struct timer gauge_timer;
     LIST_HEAD(operation_list, operation) operations;
     int operation_count;
     TAILQ_HEAD(waiting_list, binding) waiting; /* bindings that have something to do here */
@@ -224,6 +229,12 @@ void observe_soon(struct pod *pod, int64_t delay_ms); /* polls the pod; a poll t
 /* The poll that runs, if any, asks an engine that is no more, or is elsewhere. */
 void observe_cancel(struct pod *pod);
 void observe_release(struct pod *pod);
+
+/* ---- gauge.c ---- */
+/* Asks the engine for requests of the adapters that drain on the pod, now and again until none does. */
+void gauge_soon(struct pod *pod);
+void gauge_cancel(struct pod *pod); /* what runs; likewise */
+void gauge_release(struct pod *pod);
 
 /* ---- act.c ---- */
 /* Starts the action on a pod that is free. */

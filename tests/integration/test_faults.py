@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fake_world import POLL_SECONDS, SLACK_SECONDS, FakeWorld, condition_of, published_in
@@ -25,6 +26,10 @@ def ask(address, path, body):
     answer = connection.getresponse()
     assert answer.status == 200, answer.read()
     connection.close()
+
+
+def requests_of(room, address):
+    return room.fakes.ask("GET", "engines")["engines"][address]["requests"]
 
 
 def names_of(events):
@@ -261,6 +266,30 @@ def test_the_endpoint_is_out_before_the_adapter_is_unloaded(world):
         until(lambda: room.api.get("modeladapters", "a") is None, "the object is gone")
         assert all(unload["began"] - out > 0.9 for unload in unloads), "at least a second for what still comes"
         assert not any(room.fakes.adapters(address) for address in room.pods.values())
+
+
+def test_a_drain_ends_when_the_engine_has_no_request_left(world):
+    with world.room(2) as room:
+        busy, idle = room.pods.values()
+        room.apply("a", drainSeconds=30)
+        room.wait("a", "FullyLoaded")
+        room.fakes.fault(busy, generate={"hang": True})
+        with ThreadPoolExecutor(1) as pool, room.api.watch("endpointslices") as slices:
+            running = pool.submit(ask, busy, "/v1/completions", {"model": "a", "prompt": "p", "max_tokens": 1})
+            until(lambda: requests_of(room, busy)["generate"] >= 2, "the request arrived, after the proof")
+            room.api.delete("modeladapters", "a")
+            out, *_ = slices.first(lambda found: not published_in(found), "the endpoints are out")
+            unload, = until(lambda: room.fakes.events("unload", "a", idle), "the pod without requests unloads it")
+            assert 0.9 < unload["began"] - out < 2 + SECONDS
+            looks = requests_of(room, busy)["other"]
+            until(lambda: requests_of(room, busy)["other"] >= looks + 3, "the gauge of the other is read again and again")
+            assert not room.fakes.events("unload", "a", busy) and not running.done()
+            room.fakes.fault(busy, generate=None)
+            running.result()
+            ended = time.monotonic()
+            unload, = until(lambda: room.fakes.events("unload", "a", busy), "the other pod unloads it when its request has ended")
+            assert unload["began"] - ended < 2 + SECONDS
+        until(lambda: room.api.get("modeladapters", "a") is None, "the object is gone")
 
 
 def test_a_dead_pod_holds_a_deletion_up_for_a_bounded_time(world):

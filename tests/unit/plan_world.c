@@ -191,7 +191,8 @@ static void drop_bindings(struct world *world, int p) {
         hold_free(adapter->holds[p]);
         adapter->holds[p] = adapter->known != NULL ? hold_new() : NULL;
         adapter->out_ms[p] = -1;
-        adapter->wrong_ms[p] = 0;
+        adapter->wrong_ms[p] = adapter->busy_until_ms[p] = adapter->idle_ms[p] = 0;
+        adapter->gauge_ms[p] = PLAN_NEVER;
     }
     for (int i = 0; i < WORLD_OPERATIONS; i++) {
         if (world->operations[i].pod == p) {
@@ -227,6 +228,7 @@ void world_restart_engine(struct world *world, int p) {
         }
     }
     for (int a = 0; a < WORLD_ADAPTERS; a++) {
+        world->adapters[a].busy_until_ms[p] = 0;
         if (world->adapters[a].holds[p] != NULL) {
             hold_meet(world->adapters[a].holds[p], pod->start_text);
         }
@@ -240,6 +242,7 @@ void world_start_pod(struct world *world, int p, bool is_renamed) {
     snprintf(name, sizeof(name), "%s", pod->name);
     drop_bindings(world, p);
     *pod = (struct world_pod){.exists = true, .is_ready = true, .has_label = true, .port = 8000};
+    pod->has_gauge = world->serial % 3 > 0;
     if (is_renamed) {
         snprintf(pod->name, sizeof(pod->name), "pod-%d-%d", p, world->serial + 1);
     } else if (name[0] == '\0') {
@@ -382,6 +385,19 @@ static void poll_pod(struct world *world, int p) {
     }
 }
 
+static void read_gauge(struct world *world, int a, int p) {
+    struct world_adapter *adapter = &world->adapters[a];
+    bool is_told = world->pods[p].has_gauge && world->pods[p].mood != HANGS;
+    if (is_told && !world_is_busy(world, a, p)) {
+        adapter->idle_ms[p] = adapter->gauge_asked_ms[p];
+        adapter->gauge_ms[p] = PLAN_NEVER;
+        adapter->is_woken = true;
+    } else {
+        adapter->gauge_asked_ms[p] = world->now_ms + 500;
+        adapter->gauge_ms[p] = adapter->gauge_asked_ms[p] + 1 + world_random(world, 200);
+    }
+}
+
 /* ---- time ---- */
 
 static int64_t earlier(int64_t a, int64_t b) {
@@ -401,6 +417,9 @@ static int64_t next_event(const struct world *world) {
         struct world_adapter *adapter = (struct world_adapter *)&world->adapters[a];
         next = earlier(next, adapter->is_woken ? world->now_ms : adapter->look_again_ms);
         next = earlier(next, adapter->collect_ms);
+        for (int p = 0; p < WORLD_PODS; p++) {
+            next = earlier(next, adapter->gauge_ms[p]);
+        }
         for (size_t i = 0; i < WORLD_RESOURCES; i++) {
             next = earlier(next, world_resource_at(adapter, i)->see_ms);
         }
@@ -421,6 +440,11 @@ static int64_t next_poll(const struct world *world) {
 
 static void arrive(struct world *world, int a) {
     struct world_adapter *adapter = &world->adapters[a];
+    for (int p = 0; p < WORLD_PODS; p++) {
+        if (adapter->gauge_ms[p] <= world->now_ms) {
+            read_gauge(world, a, p);
+        }
+    }
     for (int i = 0; i < WORLD_WRITES; i++) {
         if (adapter->writes[i].kind != 0 && adapter->writes[i].done_ms <= world->now_ms) {
             finish_write(world, a, &adapter->writes[i]);
@@ -512,6 +536,9 @@ void world_begin(struct world *world, unsigned seed, int pods) {
                             .policy = PLACEMENT_LEAST_ADAPTERS};
     for (int a = 0; a < WORLD_ADAPTERS; a++) {
         world->adapters[a] = (struct world_adapter){.name = names[a], .look_again_ms = PLAN_NEVER, .collect_ms = PLAN_NEVER};
+        for (int p = 0; p < WORLD_PODS; p++) {
+            world->adapters[a].gauge_ms[p] = PLAN_NEVER;
+        }
         for (size_t i = 0; i < WORLD_RESOURCES; i++) {
             world_resource_at(&world->adapters[a], i)->see_ms = PLAN_NEVER;
         }

@@ -10,7 +10,7 @@
  *
  * A test disturbs the world through the functions and the members below, and lets it run. At every step the invariants are checked:
  *   - an endpoint is published anew only for a ready pod that holds the current revision and has proved it since its last load
- *   - no unload while published, nor before the drain time is over
+ *   - no unload while published, nor within a second after, nor before the drain time is over while the engine has a request of it
  *   - an endpoint whose pod does not hold the weights is out within two polls, of a pod that hangs within LOST_MS
  *   - a roll takes no more pods out at a time than rollout.maxUnavailable
  *   - one action of an adapter on a pod at a time; nothing is loaded that is known to be loaded at this revision
@@ -62,6 +62,7 @@ struct world_pod {
     char name[24], uid[24], ip[24], second_ip[24], node[12], zone[12];
     int port, capacity; /* 0 = not known */
     bool reuses_prefixes;
+    bool has_gauge;                                  /* its engine says of which adapters it has requests */
     char roots[WORLD_ADAPTERS][WORLD_ROOT_BYTES];    /* what it has under each adapter's name, "" = nothing */
     char answered[WORLD_ADAPTERS][WORLD_ROOT_BYTES]; /* the root that has answered a proof since it was loaded */
     int64_t touched_ms; /* last time that something else than an action of the controller changed it, or that it was not GOOD */
@@ -113,8 +114,11 @@ struct world_adapter {
     int writes_at_ready, events_at_ready;                           /* -1 = was not ready yet */
     int64_t made_ms, ready_ms;                                      /* ready_ms: when that was first so */
     int64_t deleted_ms, released_ms, ready_wrong_ms;
-    int64_t wrong_ms[WORLD_PODS + 1], out_ms[WORLD_PODS]; /* of the last: endpoints of pods that are no more */
-    int rolling_start[WORLD_PODS];                        /* the pod was taken out for a new revision; 0 = it was not */
+    int64_t wrong_ms[WORLD_PODS + 1], out_ms[WORLD_PODS];        /* of the last: endpoints of pods that are no more */
+    int64_t busy_from_ms[WORLD_PODS], busy_until_ms[WORLD_PODS]; /* the engine has a request of it, as its endpoint is out */
+    int64_t gauge_ms[WORLD_PODS], gauge_asked_ms[WORLD_PODS];    /* when the engine's gauge is read; PLAN_NEVER */
+    int64_t idle_ms[WORLD_PODS];                                 /* asked then, it had none */
+    int rolling_start[WORLD_PODS];                               /* the pod was taken out for a new revision; 0 = it was not */
 };
 
 struct world {
@@ -127,6 +131,7 @@ struct world {
     int operations_max;                         /* of a pod, at once */
     int64_t lag_ms, write_ms;                   /* at most */
     unsigned write_fails_percent, lost_percent; /* of writes, at most three in a row */
+    int64_t busy_ms;                            /* of the longest request that is there when an endpoint goes; 0 = a few seconds */
     int64_t patience_ms;                        /* with the controller, for what an API like this one delays */
     enum placement_policy policy;
     struct world_pod pods[WORLD_PODS];
@@ -168,6 +173,7 @@ void world_restart_controller(struct world *world);
 
 /* ---- what is so ---- */
 bool world_is_published(const struct world *world, int a, int p); /* in the API */
+bool world_is_busy(const struct world *world, int a, int p);      /* its engine has a request of the adapter */
 int world_count_published(const struct world *world, int a);
 const char *world_condition(const struct world *world, int a, const char *type, const char *member);
 bool world_is_ready(const struct world *world, int a);

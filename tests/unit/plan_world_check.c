@@ -29,6 +29,11 @@ bool world_is_published(const struct world *world, int a, int p) {
     return false;
 }
 
+bool world_is_busy(const struct world *world, int a, int p) {
+    const struct world_adapter *adapter = &world->adapters[a];
+    return world->now_ms >= adapter->busy_from_ms[p] && world->now_ms < adapter->busy_until_ms[p];
+}
+
 int world_count_published(const struct world *world, int a) {
     int count = 0;
     for (int p = 0; p < WORLD_PODS; p++) {
@@ -198,6 +203,11 @@ void world_check_action(struct world *world, int a, int p, enum hold_action kind
             world_fail(world, "%s: unloaded from %s %lld ms after its endpoint went", adapter->name, pod->name,
                        (long long)(world->now_ms - adapter->out_ms[p]));
         }
+        if (adapter->out_ms[p] >= 0 && world_is_busy(world, a, p) &&
+            world->now_ms - adapter->out_ms[p] < plan_drain_ms(&adapter->spec)) {
+            world_fail(world, "%s: unloaded from %s %lld ms after its endpoint went, with a request running", adapter->name,
+                       pod->name, (long long)(world->now_ms - adapter->out_ms[p]));
+        }
     }
     world_root(world, a, adapter->spec.artifact_url, adapter->revision, root);
     if (kind == HOLD_LOADING && pod->is_observed && strcmp(pod->observed_start, pod->start_text) == 0 &&
@@ -257,6 +267,13 @@ static void check_since(struct world *world, int64_t *since_ms, bool is_wrong, i
     }
 }
 
+/* The last request comes to the engine within a second after the endpoint went. */
+static void begin_drain(struct world *world, struct world_adapter *adapter, int p) {
+    int64_t longest_ms = world->busy_ms > 0 ? world->busy_ms : world_random(world, 6000);
+    adapter->busy_from_ms[p] = world->now_ms + world_random(world, WORLD_DRAIN_MS);
+    adapter->busy_until_ms[p] = world->now_ms + longest_ms;
+}
+
 static void check_adapter(struct world *world, int a) {
     struct world_adapter *adapter = &world->adapters[a];
     const json_t *object = adapter->object.api;
@@ -275,6 +292,9 @@ static void check_adapter(struct world *world, int a) {
         check_since(world, &adapter->wrong_ms[p], is_wrong, pod_limit_ms, adapter->name, "an endpoint does not hold it");
         good += is_published && is_up && strcmp(pod->roots[a], root) == 0;
         is_late |= hangs;
+        if (adapter->out_ms[p] == -2 && !is_published) {
+            begin_drain(world, adapter, p);
+        }
         adapter->out_ms[p] = is_published ? -2 : adapter->out_ms[p] == -2 ? world->now_ms : adapter->out_ms[p];
     }
     check_since(world, &adapter->wrong_ms[WORLD_PODS], strangers_in(world, adapter) > 0, limit_ms, adapter->name,

@@ -30,6 +30,8 @@ void world_forget_record(struct world *world, int a) {
     }
     for (int p = 0; p < WORLD_PODS; p++) {
         hold_free(take_pointer(adapter->holds[p]));
+        adapter->gauge_ms[p] = PLAN_NEVER;
+        adapter->idle_ms[p] = 0;
     }
     model_adapter_release(&adapter->spec);
     json_decref(take_pointer(adapter->known));
@@ -208,6 +210,7 @@ static struct plan_pod view_pod(struct world *world, int a, int p, bool is_publi
                              .reuses_prefixes = pod->reuses_prefixes,
                              .adapters = others,
                              .is_published = is_published,
+                             .idle_ms = adapter->idle_ms[p],
                              .hold = hold};
 }
 
@@ -427,6 +430,12 @@ static void apply(struct world *world, int a, const struct view *view, const str
         int p = view->slots[i];
         struct world_pod *pod = &world->pods[p];
         adapter->holds[p]->is_wanted = plan->is_wanted[i];
+        if (!plan->is_gauged[i]) {
+            adapter->gauge_ms[p] = PLAN_NEVER;
+        } else if (adapter->gauge_ms[p] == PLAN_NEVER) {
+            adapter->gauge_asked_ms[p] = world->now_ms;
+            adapter->gauge_ms[p] = world->now_ms + 1 + world_random(world, 200);
+        }
         if (plan->is_polled[i] && pod->is_ready) {
             int64_t soon_ms = world->now_ms + 20;
             pod->is_awaited = true;

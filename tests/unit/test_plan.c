@@ -1,6 +1,7 @@
 /* The planner in single stories, each told in a simulated world (plan_world.h), which checks its invariants at every step. */
 #include "plan_world.h"
 
+#include "adapter/names.h"
 #include "controller/publish.h"
 
 #include <string.h>
@@ -496,6 +497,83 @@ static void test_a_restart_takes_no_second_pod_out(void **state) {
     }
 }
 
+/* From the endpoint's end to the unload. */
+static int64_t drained_ms(bool has_gauge, enum mood mood, int64_t busy_ms) {
+    struct world world;
+    world_begin(&world, 1, 1);
+    world.pods[0].has_gauge = has_gauge;
+    world.busy_ms = busy_ms;
+    world_create(&world, 0, -1);
+    world_edit(&world, 0, "drainSeconds", json_integer(30));
+    world_run(&world, 10000);
+    world.pods[0].mood = mood;
+    world_delete(&world, 0);
+    while (world.adapters[0].unloads == 0 && world_step(&world, world.now_ms + 60000)) {
+    }
+    assert_int_equal(world.adapters[0].unloads, 1);
+    int64_t took_ms = world.now_ms - world.adapters[0].out_ms[0];
+    world_end(&world);
+    return took_ms;
+}
+
+static void test_a_drain_ends_with_the_last_request(void **state) {
+    (void)state;
+    assert_in_range(drained_ms(true, GOOD, 1), 1000, 1500);
+    assert_in_range(drained_ms(true, GOOD, 10000), 10000, 11000);
+    assert_in_range(drained_ms(true, GOOD, 60000), 30000, 30500); /* it lasts longer than the drain */
+    assert_in_range(drained_ms(false, GOOD, 1), 30000, 30500);    /* who does not say what runs is given all the time */
+    assert_in_range(drained_ms(true, HANGS, 1), 30000, 30500);
+}
+
+/* What the engine said within the first second does not count: a request may have been on its way to it. */
+static void test_a_gauge_that_was_read_too_soon_ends_no_drain(void **state) {
+    (void)state;
+    static const struct {
+        int64_t idle_ms, now_ms;
+        bool unloads, is_gauged;
+    } cases[] = {{0, 100999, false, false},     {0, 101000, false, true},      {100999, 105000, false, true},
+                 {101000, 101000, true, false}, {101000, 105000, true, false}, {0, 129999, false, true},
+                 {0, 130000, true, false}};
+    json_t *object = json_pack("{s:{s:s, s:s, s:s, s:[s]}, s:{s:s, s:i, s:{s:{s:s}}}}", "metadata", "name", "sql", "namespace",
+                               "default", "deletionTimestamp", "1970-01-01T00:01:40Z", "finalizers", MODEL_ADAPTER_FINALIZER,
+                               "spec", "artifactURL", "/a/sql", "drainSeconds", 30, "podSelector", "matchLabels", "app", "llm");
+    struct model_adapter spec;
+    struct error err = {0};
+    assert_int_equal(model_adapter_read(object, &spec, &err), 0);
+    struct hold hold = {.state = HOLD_LOADED, .unpublished_ms = 100000, .start = (char *)"1"};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct plan_pod pod = {.name = "p",
+                               .uid = "u",
+                               .ip = "127.0.0.1",
+                               .second_ip = "",
+                               .node = "",
+                               .zone = "",
+                               .domain = "",
+                               .matches = true,
+                               .is_ready = true,
+                               .is_observed = true,
+                               .idle_ms = cases[i].idle_ms,
+                               .hold = &hold};
+        struct plan_input input = {.object = object,
+                                   .seen = {.phase = "", .ready_status = "", .ready_reason = ""},
+                                   .adapter = &spec,
+                                   .pods = &pod,
+                                   .pod_count = 1,
+                                   .drain_ms = plan_drain_ms(&spec),
+                                   .give_up_ms = 60000,
+                                   .deleting_since_ms = 100000,
+                                   .now_ms = cases[i].now_ms};
+        struct plan plan;
+        plan_adapter(&input, &plan);
+        assert_int_equal(plan.action_count, cases[i].unloads);
+        assert_int_equal(plan.is_gauged[0], cases[i].is_gauged);
+        assert_true(cases[i].unloads || plan.look_again_ms <= 130000);
+        plan_release(&plan);
+    }
+    model_adapter_release(&spec);
+    json_decref(object);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_creation),
@@ -514,6 +592,8 @@ int main(void) {
         cmocka_unit_test(test_first_slice_of_somebody_else),
         cmocka_unit_test(test_weights_lost_while_rolling_count_as_out),
         cmocka_unit_test(test_nothing_is_unloaded_that_is_being_published),
+        cmocka_unit_test(test_a_drain_ends_with_the_last_request),
+        cmocka_unit_test(test_a_gauge_that_was_read_too_soon_ends_no_drain),
         cmocka_unit_test(test_conflict_comes_after_failure),
         cmocka_unit_test(test_full_pod_stays_full_after_a_restart),
         cmocka_unit_test(test_a_restart_takes_no_second_pod_out),
