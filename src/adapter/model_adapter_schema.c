@@ -173,7 +173,7 @@ static const struct schema_field spec_fields[] = {
     {.name = "rollout", .type = SCHEMA_OBJECT, .description = "How changed weights are brought out.", .children = rollout_fields},
     {.name = "drainSeconds",
      .type = SCHEMA_INT32,
-     .description = "Longest wait for running requests between taking an endpoint out and unloading; absent: 30.",
+     .description = "Longest wait for running requests between taking an endpoint out and unloading; absent: 1.",
      .has_minimum = true,
      .has_maximum = true,
      .maximum = 3600},
