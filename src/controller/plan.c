@@ -231,7 +231,8 @@ static int turns_to_roll(const struct plan_input *input, const struct plan *plan
         wanted++;
         is_known_good |= is_current;
         has_rolled_and_failed |= hold->is_rolled && plan_has_failed(input, hold) && !is_current;
-        out += !is_current && (hold->running != HOLD_IDLE || hold->is_rolled || has_left || may_have_left);
+        bool was_rolled = hold->is_rolled && !pod->is_published; /* else it serves again, with weights that were new then */
+        out += !is_current && (hold->running != HOLD_IDLE || was_rolled || has_left || may_have_left);
     }
     int turns = allowed_out(input, wanted) - out;
     return has_rolled_and_failed && !is_known_good ? 0 : turns;

@@ -102,7 +102,7 @@ struct world_adapter {
     /* the controller's record; `known` NULL = none */
     json_t *known;
     struct model_adapter spec;
-    char revision[REVISION_BYTES];
+    char revision[REVISION_BYTES], earlier[REVISION_BYTES]; /* earlier: what an earlier run last wrote down */
     struct hold *holds[WORLD_PODS];
     struct world_write writes[WORLD_WRITES];
     int write_failures;

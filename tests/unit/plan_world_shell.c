@@ -45,6 +45,7 @@ void world_forget_record(struct world *world, int a) {
 static void recall(struct world *world, int a) {
     struct world_adapter *adapter = &world->adapters[a];
     const json_t *loads = json_at(adapter->known, "status.loads");
+    snprintf(adapter->earlier, sizeof(adapter->earlier), "%s", json_string_at(adapter->known, "status.revision", ""));
     for (size_t i = 0; i < json_array_size(loads); i++) {
         const json_t *row = json_array_get(loads, i);
         struct hold_record record = {.revision = json_string_at(row, "revision", ""),
@@ -172,7 +173,8 @@ static bool has_stranger(const struct world *world, const struct world_adapter *
 static void observe(struct world *world, int a, int p, struct hold *hold) {
     struct world_adapter *adapter = &world->adapters[a];
     struct world_pod *pod = &world->pods[p];
-    struct hold_target target = {adapter->name, adapter->spec.artifact_url, adapter->revision, world->uses_sidecar, ""};
+    struct hold_target target = {adapter->name, adapter->spec.artifact_url, adapter->revision, world->uses_sidecar,
+                                 adapter->earlier};
     const char *root = pod->listed[a];
     struct hold_listing listing = {root[0] != '\0', root, false, pod->asked_ms, pod->observed_start};
     hold_meet(hold, pod->start_text);

@@ -433,6 +433,23 @@ static void test_a_pod_deleted_by_force_leaves_at_once(void **state) {
     world_end(&world);
 }
 
+/* A dead controller had rolled the pod and published it, and had not written that down: it is not out when a newer revision comes.
+ */
+static void test_what_was_rolled_and_serves_is_not_out(void **state) {
+    (void)state;
+    struct world world;
+    world_begin(&world, 5, 2);
+    world_create(&world, 0, -1);
+    world_run(&world, 5000);
+    for (int p = 0; p < 2; p++) {
+        world.adapters[0].holds[p]->is_rolled = true; /* as recalled */
+    }
+    world_set_url(&world, 0, 2);
+    assert_int_equal(least_published(&world, 20000), 1);
+    world_assert_settled(&world);
+    world_end(&world);
+}
+
 static void test_a_restart_does_not_begin_a_deletion_anew(void **state) {
     (void)state;
     struct world world;
@@ -597,6 +614,7 @@ int main(void) {
         cmocka_unit_test(test_conflict_comes_after_failure),
         cmocka_unit_test(test_full_pod_stays_full_after_a_restart),
         cmocka_unit_test(test_a_restart_takes_no_second_pod_out),
+        cmocka_unit_test(test_what_was_rolled_and_serves_is_not_out),
         cmocka_unit_test(test_a_restart_does_not_begin_a_deletion_anew),
         cmocka_unit_test(test_a_deletion_leaves_time_for_a_try),
         cmocka_unit_test(test_a_pod_deleted_by_force_leaves_at_once),
