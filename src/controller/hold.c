@@ -160,13 +160,12 @@ static enum relation relation_of(const struct hold_target *target, const char *r
     return target->uses_sidecar && artifact_local_path(target->artifact_url) == NULL ? RELATION_UNKNOWN : RELATION_FOREIGN;
 }
 
-/* Whether an earlier run was told to load this path. The object may have changed while nobody looked, and the load need not have
- * been written down. */
-static bool is_earlier(const struct hold_target *target, const char *root) {
+/* Whether an earlier run was told to load this path, and as which revision. The object may have changed while nobody looked, and
+ * the load need not have been written down. */
+static bool is_earlier(const struct hold_target *target, const char *root, char ret_revision[REVISION_BYTES]) {
     struct model_adapter told = {.artifact_url = root, .source_revision = "", .digest = ""};
-    char revision[REVISION_BYTES];
-    model_adapter_revision(&told, revision);
-    return target->earlier != NULL && strcmp(target->earlier, revision) == 0;
+    model_adapter_revision(&told, ret_revision);
+    return target->earlier != NULL && strstr(target->earlier, ret_revision) != NULL;
 }
 
 static void conflict(struct hold *hold, const struct hold_target *target, const struct hold_listing *listing) {
@@ -202,6 +201,7 @@ static void observe_listed(struct hold *hold, const struct hold_target *target, 
         }
         return;
     }
+    char told[REVISION_BYTES];
     enum relation relation = relation_of(target, listing->root);
     bool is_recalled = hold->state == HOLD_MAYBE;
     if (relation == RELATION_OURS) {
@@ -214,8 +214,8 @@ static void observe_listed(struct hold *hold, const struct hold_target *target, 
         adopt(hold, hold->revision, listing->root);
     } else if (relation == RELATION_UNKNOWN) {
         adopt(hold, "", listing->root); /* loaded again, to be sure of the weights */
-    } else if (is_earlier(target, listing->root)) {
-        adopt(hold, target->earlier, listing->root);
+    } else if (is_earlier(target, listing->root, told)) {
+        adopt(hold, told, listing->root);
     } else {
         conflict(hold, target, listing);
     }

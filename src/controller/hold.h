@@ -64,7 +64,7 @@ struct hold_target {
     const char *artifact_url;
     const char *revision;
     bool uses_sidecar;
-    const char *earlier; /* the revision that an earlier run last wrote down; "" or NULL = none */
+    const char *earlier; /* revisions that earlier runs wrote down, with spaces between them; "" or NULL = none */
 };
 
 /* Of a load in status.loads that replaced other weights under the same name. */

@@ -59,7 +59,7 @@ static void observe_hold(struct controller *controller, struct adapter *adapter,
     struct hold_target target = {.name = adapter->spec.name,
                                  .artifact_url = adapter->spec.artifact_url,
                                  .revision = adapter->revision,
-                                 .earlier = adapter->earlier,
+                                 .earlier = adapter->known,
                                  .uses_sidecar = world_uses_sidecar(controller, pod)};
     struct hold_listing listing = {.is_listed = model != NULL,
                                    .root = model != NULL ? model->root : "",

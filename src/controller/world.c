@@ -147,6 +147,14 @@ static enum hold_effect recall_effect(const json_t *status) {
     return strcmp(seen, "True") == 0 ? EFFECT_NONE : seen[0] != '\0' ? EFFECT_SEEN : EFFECT_UNKNOWN;
 }
 
+static void note_known(struct adapter *adapter, const char *revision) {
+    size_t len = strlen(adapter->known);
+    bool fits = strlen(revision) == REVISION_BYTES - 1 && len + REVISION_BYTES < sizeof(adapter->known);
+    if (fits && strstr(adapter->known, revision) == NULL) {
+        snprintf(adapter->known + len, sizeof(adapter->known) - len, "%s%s", len > 0 ? " " : "", revision);
+    }
+}
+
 /* What an earlier run of the controller wrote down, to be confirmed by the pods' lists. */
 static void recall_loads(struct controller *controller, struct adapter *adapter, const json_t *status) {
     const json_t *loads = json_at(status, "loads");
@@ -154,6 +162,8 @@ static void recall_loads(struct controller *controller, struct adapter *adapter,
     for (size_t i = 0; i < json_array_size(loads); i++) {
         const json_t *row = json_array_get(loads, i);
         struct pod *pod = pod_in(controller, adapter->spec.namespace, json_string_at(row, "pod", ""));
+        note_known(adapter, json_string_at(row, "revision", ""));
+        note_known(adapter, json_string_at(row, "replaces", ""));
         struct hold_record record = {.revision = json_string_at(row, "revision", ""),
                                      .was_serving = hold_state_is_serving(json_string_at(row, "state", "")),
                                      .is_in_place = strcmp(json_string_at(row, "reason", ""), HOLD_REASON_IN_PLACE) == 0,
@@ -210,6 +220,7 @@ static void read_adapter(struct controller *controller, struct adapter *adapter,
     }
     if (is_new) {
         cleanup_json json_t *status = objects_unpack(object);
+        note_known(adapter, json_string_at(status, "revision", ""));
         recall_loads(controller, adapter, status);
         snprintf(adapter->earlier, sizeof(adapter->earlier), "%s", json_string_at(status, "revision", ""));
         recall_version(adapter, json_string_at(status, "version", ""));

@@ -1,6 +1,7 @@
 /* Whom a change wakes and how pods are asked: the records of adapters and pods, the selections and bindings between them, what the
  * planner is shown, and polls. */
 #include "adapter/names.h"
+#include "controller/objects.h"
 #include "controller/secrets.h"
 #include "controller/world.h"
 #include "fake_api.h"
@@ -328,6 +329,26 @@ static void test_nothing_is_loaded_before_the_status_says_of_what(void **state) 
     fixture_release(&fixture);
 }
 
+/* Not only the last revision: a pod that no row speaks of may have what the rows of others name. */
+static void test_all_revisions_of_an_earlier_run_are_known(void **state) {
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture);
+    json_t *object = json_pack(
+        "{s:{s:s, s:s, s:s, s:s, s:i}, s:{s:s, s:s, s:{s:{s:s}}}, s:{s:s, s:[{s:s, s:s}, {s:s, s:s}, {s:s}]}}", "metadata", "name",
+        "sql", "namespace", "ns", "uid", "u", "resourceVersion", "7", "generation", 3, "spec", "baseModel", "base", "artifactURL",
+        "/c", "podSelector", "matchLabels", "app", "engine", "status", "revision", "bbbbbbbbbbbbbbbb", "loads", "pod", "p1",
+        "revision", "aaaaaaaaaaaaaaaa", "pod", "p2", "revision", "bbbbbbbbbbbbbbbb", "pod", "p3");
+    assert_non_null(object);
+    json_t *reduced = objects_reduce_adapter(object); /* as the controller's cache has it */
+    watch_cache_note_write(fixture.controller.adapters_cache, reduced);
+    json_decref(reduced);
+    json_decref(object);
+    struct adapter *adapter = world_refresh_adapter(&fixture.controller, "ns/sql");
+    assert_string_equal(adapter->known, "bbbbbbbbbbbbbbbb aaaaaaaaaaaaaaaa");
+    fixture_release(&fixture);
+}
+
 static void test_a_changed_object_asks_its_pods_before_it_says_anything(void **state) {
     (void)state;
     struct fixture fixture;
@@ -399,6 +420,7 @@ int main(void) {
         cmocka_unit_test(test_what_is_left_over_is_noticed),
         cmocka_unit_test(test_a_pod_of_nobody_is_not_lost),
         cmocka_unit_test(test_nothing_is_loaded_before_the_status_says_of_what),
+        cmocka_unit_test(test_all_revisions_of_an_earlier_run_are_known),
         cmocka_unit_test(test_a_changed_object_asks_its_pods_before_it_says_anything),
         cmocka_unit_test(test_room_wakes_those_who_seek),
         cmocka_unit_test(test_writes_take_turns),

@@ -244,7 +244,8 @@ static void test_an_earlier_runs_load_is_known(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct hold *hold = hold_new();
         hold_meet(hold, "s");
-        struct hold_target target = {"sql", "/b/sql", "0123456789abcdef", false, earlier};
+        cleanup_free char *known = xasprintf("fedcba9876543210 %s", earlier); /* a roll upon a roll */
+        struct hold_target target = {"sql", "/b/sql", "0123456789abcdef", false, known};
         struct hold_listing listing = {true, cases[i].root, false, 1, "s"};
         hold_observe(hold, &target, &listing);
         assert_int_equal(hold->state, cases[i].state);
