@@ -1,5 +1,7 @@
 #include "artifact/folders.h"
 
+#include "base/file.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -57,21 +59,6 @@ int folder_read(int at, const char *name, size_t limit_bytes, struct buffer *out
     return 0;
 }
 
-static int write_all(int fd, const char *bytes, size_t len) {
-    while (len > 0) {
-        ssize_t written = write(fd, bytes, len);
-        if (written < 0 && errno == EINTR) {
-            continue;
-        }
-        if (written < 0) {
-            return -1;
-        }
-        bytes += written;
-        len -= (size_t)written;
-    }
-    return 0;
-}
-
 int folder_replace(int at, const char *name, const struct buffer *text, mode_t mode, bool is_durable, struct error *err) {
     static _Atomic unsigned number;
     cleanup_free char *staged = xasprintf(".%s.%d.%u", name, (int)getpid(), number++);
@@ -80,7 +67,7 @@ int folder_replace(int at, const char *name, const struct buffer *text, mode_t m
     if (fd < 0) {
         return error_set_errno(err, "%s", name);
     }
-    if (write_all(fd, text->data, text->len) < 0 || (is_durable && fsync(fd) < 0) || renameat(at, staged, at, name) < 0 ||
+    if (file_write_all(fd, text->data, text->len) < 0 || (is_durable && fsync(fd) < 0) || renameat(at, staged, at, name) < 0 ||
         (is_durable && fsync(at) < 0)) {
         error_set_errno(err, "%s", name);
         (void)unlinkat(at, staged, 0);

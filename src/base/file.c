@@ -53,16 +53,17 @@ int file_read(const char *path, size_t limit_bytes, struct buffer *out, struct e
     }
 }
 
-static int write_all(int fd, const char *bytes, size_t len) {
+int file_write_all(int fd, const void *bytes, size_t len) {
+    const char *at = bytes;
     while (len > 0) {
-        ssize_t written = write(fd, bytes, len);
+        ssize_t written = write(fd, at, len);
         if (written < 0 && errno == EINTR) {
             continue;
         }
         if (written < 0) {
             return -1;
         }
-        bytes += written;
+        at += written;
         len -= (size_t)written;
     }
     return 0;
@@ -86,7 +87,7 @@ int file_replace(const char *path, const void *bytes, size_t len, mode_t mode, s
     if (fd < 0) {
         return error_set_errno(err, "%s", staged);
     }
-    if (fchmod(fd, mode) < 0 || write_all(fd, bytes, len) < 0 || fsync(fd) < 0 || rename(staged, path) < 0) {
+    if (fchmod(fd, mode) < 0 || file_write_all(fd, bytes, len) < 0 || fsync(fd) < 0 || rename(staged, path) < 0) {
         error_set_errno(err, "%s", path);
         (void)unlink(staged);
         return -1;

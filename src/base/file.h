@@ -12,6 +12,8 @@
 int file_read(const char *path, size_t limit_bytes, struct buffer *out, struct error *err) DAVIT_MUST_USE;
 /* Writes a temporary file beside `path`, fsyncs it, renames it over `path` and fsyncs the folder. */
 int file_replace(const char *path, const void *bytes, size_t len, mode_t mode, struct error *err) DAVIT_MUST_USE;
+/* All of it, to the descriptor; -1 with errno. */
+int file_write_all(int fd, const void *bytes, size_t len) DAVIT_MUST_USE;
 /* Makes a folder and its parents; existing ones are fine. */
 int file_make_dirs(const char *path, mode_t mode, struct error *err) DAVIT_MUST_USE;
 /* Opens (creating it) and takes an exclusive lock that ends with the descriptor or the process. Returns the descriptor;

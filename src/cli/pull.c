@@ -189,7 +189,7 @@ static int copy_file(const char *from_path, const char *to_path, struct error *e
     ssize_t got = 0;
     bool is_fine = to >= 0;
     while (is_fine && (got = read(from, piece, COPY_BYTES)) > 0) {
-        is_fine = write(to, piece, (size_t)got) == got;
+        is_fine = file_write_all(to, piece, (size_t)got) == 0;
     }
     if (!is_fine || got < 0 || fchmod(to, 0644) < 0 || rename(staged, to_path) < 0) {
         error_set_errno(err, "%s", to_path);
