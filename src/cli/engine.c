@@ -437,6 +437,7 @@ static int load_modules(struct engine *engine, const struct settings *settings, 
 
 static int serve(const struct settings *settings, struct engine *engine, const struct artifact_options *artifacts,
                  struct error *err) {
+    static const int signals[] = {SIGTERM, SIGINT, 0};
     struct server server = {.settings = settings, .loop = loop_new()};
     struct api_options options = {
         .loop = server.loop,
@@ -456,6 +457,7 @@ static int serve(const struct settings *settings, struct engine *engine, const s
     };
     server.api = api_new(&options);
     timer_init(&server.timer, server.loop, look_at_drain, &server);
+    loop_on_signals(server.loop, signals, on_signal, &server); /* before anybody can read that it serves */
     int port = 0;
     int result = api_listen(server.api, settings->host, (int)settings->port, &port, err);
     if (result == 0) {
@@ -463,8 +465,6 @@ static int serve(const struct settings *settings, struct engine *engine, const s
                  settings->served_names.values[0], settings->host, port, (long long)settings->threads,
                  engine_model_info(engine)->kernels, engine_model_info(engine)->activations,
                  engine_model_info(engine)->max_model_len);
-        static const int signals[] = {SIGTERM, SIGINT, 0};
-        loop_on_signals(server.loop, signals, on_signal, &server);
         loop_run(server.loop);
     }
     timer_release(&server.timer);

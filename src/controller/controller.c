@@ -512,13 +512,13 @@ int controller_run(const struct controller_options *options, struct error *err) 
     struct stopper stopper = {.controller = &controller};
     timer_init(&stopper.timer, controller.loop, on_stop_timer, &stopper);
     start(&controller, &config);
+    loop_on_signals(controller.loop, signals, on_signal, &controller); /* before anybody can read that it is here */
     struct serve *page = NULL;
     int result = serve_new(&serve, &page, err);
     if (result == 0 && options->elects_leader) {
         result = campaign(&controller, &config, err);
     }
     if (result == 0) {
-        loop_on_signals(controller.loop, signals, on_signal, &controller);
         timer_set(&stopper.timer, 100);
         loop_run(controller.loop);
         if (controller.has_lost) {

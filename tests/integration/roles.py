@@ -35,6 +35,7 @@ class Process:
     def __init__(self, log, *command, environment=None):
         self.log = Path(log)
         with self.log.open("ab") as output:
+            self.began = output.tell()  # an earlier one may have logged there
             self.popen = subprocess.Popen([str(part) for part in command], stdout=output, stderr=output,
                                           env={**os.environ, **(environment or {})})
         self.pid = self.popen.pid
@@ -45,7 +46,7 @@ class Process:
         return re.search(pattern, self.text())
 
     def text(self):
-        return self.log.read_text(errors="replace")
+        return self.log.read_bytes()[self.began:].decode(errors="replace")
 
     def stop(self, number=signal.SIGTERM):
         if self.popen.poll() is None:
@@ -60,7 +61,7 @@ class Process:
     def check(self):
         """Ends it; it must end well and must not have raised an alarm."""
         status = self.stop()
-        alarms = [line for line in self.text().splitlines() if ALARM.search(line)]
+        alarms = [line for line in self.log.read_text(errors="replace").splitlines() if ALARM.search(line)]  # of earlier ones too
         assert status == 0 and not alarms, f"{self.log.name}: status {status}\n" + "\n".join(alarms)
 
 
@@ -125,7 +126,7 @@ class Fakes(Process):
             start = (random.randrange(100, 250), random.randrange(0, 256 - (count + 253) // 254))
             prefix = network or f"127.{start[0]}"
             self.addresses = [f"{prefix}.{start[1] + i // 254}.{1 + i % 254}" for i in range(count)]
-            log = Path(folder) / f"fakes-{prefix}.{start[1]}-{secrets.token_hex(3)}.log"  # never one that says already that it is ready
+            log = Path(folder) / f"fakes-{prefix}.{start[1]}-{secrets.token_hex(3)}.log"
             super().__init__(log, program("tests/fake_engine/fake_engine"), "--addresses", ",".join(self.addresses), "--kind", kind,
                              "--sidecar-port", 8080 if sidecar else 0, "--settings", json.dumps(settings or {}),
                              "--log-entries", log_entries)
