@@ -1,6 +1,6 @@
 /* Fetches many adapters in one process, as the sidecar does: bench_fetch_many URL COUNT CACHE THREADS asks for URL/0, URL/1, ...
  * and prints seconds and resident memory. For bench/artifact.py. */
-#include "artifact/cache.h"
+#include "artifact/cache/cache.h"
 #include "artifact/pool.h"
 #include "base/clock.h"
 #include "base/log.h"

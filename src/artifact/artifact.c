@@ -1,7 +1,7 @@
 #include "artifact/artifact.h"
 
 #include "adapter/artifact_url.h"
-#include "artifact/cache_store.h"
+#include "artifact/cache/store.h"
 #include "artifact/check.h"
 #include "artifact/download.h"
 #include "artifact/exchange.h"

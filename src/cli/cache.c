@@ -1,5 +1,5 @@
 /* davit cache: what is kept of adapters on this machine. */
-#include "artifact/cache.h"
+#include "artifact/cache/cache.h"
 #include "base/clock.h"
 #include "cli/artifact_args.h"
 #include "cli/cli.h"

@@ -1,7 +1,7 @@
 /* davit pull: an adapter from where its URL points into the cache, or into a folder. */
 #include "adapter/artifact_url.h"
 #include "artifact/address.h"
-#include "artifact/cache.h"
+#include "artifact/cache/cache.h"
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/file.h"

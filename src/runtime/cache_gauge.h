@@ -2,7 +2,7 @@
 #ifndef DAVIT_RUNTIME_CACHE_GAUGE_H
 #define DAVIT_RUNTIME_CACHE_GAUGE_H
 
-#include "artifact/cache.h"
+#include "artifact/cache/cache.h"
 #include "io/loop.h"
 #include "io/metrics.h"
 

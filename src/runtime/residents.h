@@ -5,7 +5,7 @@
 #ifndef DAVIT_RUNTIME_RESIDENTS_H
 #define DAVIT_RUNTIME_RESIDENTS_H
 
-#include "artifact/cache.h"
+#include "artifact/cache/cache.h"
 #include "base/map.h"
 #include "dialect/dialect.h"
 

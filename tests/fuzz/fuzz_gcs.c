@@ -1,5 +1,5 @@
 /* libFuzzer target: a page of a listing, and the same bytes as a refusal and as a place. */
-#include "artifact/gcs_api.h"
+#include "artifact/gcs/api.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* libFuzzer target: a key file, and the same bytes as an answer of token_uri. */
-#include "artifact/google_credentials.h"
+#include "artifact/gcs/google_credentials.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* libFuzzer target: what a hub answers, as the two pages of its API and as a Link field, and the same bytes as an adapter's URL. */
-#include "artifact/hub_api.h"
-#include "artifact/hub_url.h"
+#include "artifact/hub/api.h"
+#include "artifact/hub/url.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* libFuzzer target: what S3 and STS answer, a profile's file, and a place, all of the same bytes. */
-#include "artifact/aws_profile.h"
-#include "artifact/s3_xml.h"
+#include "artifact/s3/aws_profile.h"
+#include "artifact/s3/xml.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* libFuzzer target: the URL of an adapter on a web server, and the same bytes as a Secret's "headers". */
-#include "artifact/source_http_headers.h"
-#include "artifact/source_http_url.h"
+#include "artifact/web/headers.h"
+#include "artifact/web/url.h"
 
 #include <stdint.h>
 #include <stdlib.h>

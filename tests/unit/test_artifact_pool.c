@@ -1,7 +1,7 @@
 /* Fetches for callers on a loop: joined, bounded, cancelled, ended. */
 #include "io_support.h"
 
-#include "artifact/cache.h"
+#include "artifact/cache/cache.h"
 #include "artifact/pool.h"
 #include "base/file.h"
 

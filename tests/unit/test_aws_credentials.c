@@ -1,6 +1,6 @@
 /* Keys: of Secrets, of files, of services that lend them; and how long they are kept. */
-#include "artifact/aws_key_cache.h"
-#include "artifact/s3_xml.h"
+#include "artifact/s3/aws_key_cache.h"
+#include "artifact/s3/xml.h"
 
 #include <pthread.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* Google Cloud Storage: URLs, pages of a listing, what refusals mean; CRC-32C. */
 #include "artifact/crc32c.h"
-#include "artifact/gcs_api.h"
+#include "artifact/gcs/api.h"
 #include "base/json.h"
 
 #include <setjmp.h>

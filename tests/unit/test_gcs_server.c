@@ -1,5 +1,5 @@
 /* gs:// against a small service on loopback: pages, generations, and whose token goes along. */
-#include "artifact/google_token.h"
+#include "artifact/gcs/google_token.h"
 #include "artifact/source.h"
 
 #include "base/file.h"

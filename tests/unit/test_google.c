@@ -1,7 +1,7 @@
 /* Google's credentials: key files, signed assertions, answers of token_uri, tokens that are kept. */
-#include "artifact/google_base64.h"
-#include "artifact/google_credentials.h"
-#include "artifact/google_token_cache.h"
+#include "artifact/gcs/google_base64.h"
+#include "artifact/gcs/google_credentials.h"
+#include "artifact/gcs/google_token_cache.h"
 #include "base/json.h"
 
 #include <setjmp.h>

@@ -6,11 +6,11 @@
 
 #include <cmocka.h>
 
-#include "artifact/hub_api.h"
-#include "artifact/hub_cache.h"
-#include "artifact/hub_explain.h"
-#include "artifact/hub_identity.h"
-#include "artifact/hub_url.h"
+#include "artifact/hub/api.h"
+#include "artifact/hub/cache.h"
+#include "artifact/hub/explain.h"
+#include "artifact/hub/identity.h"
+#include "artifact/hub/url.h"
 #include "base/file.h"
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* s3:// and tos://: places, servers, targets, what is answered, what refusals mean. */
-#include "artifact/s3_api.h"
-#include "artifact/s3_explain.h"
-#include "artifact/s3_regions.h"
-#include "artifact/s3_xml.h"
+#include "artifact/s3/api.h"
+#include "artifact/s3/explain.h"
+#include "artifact/s3/regions.h"
+#include "artifact/s3/xml.h"
 #include "artifact/xml.h"
 
 #include <setjmp.h>

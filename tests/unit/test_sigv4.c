@@ -1,5 +1,5 @@
 /* Signature Version 4 against Amazon's own examples: the test suite's GET requests, and those of S3's documentation. */
-#include "artifact/sigv4.h"
+#include "artifact/s3/sigv4.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* Adapters on a web server: URLs, what a Secret may add, and what is asked of servers of all kinds. */
-#include "artifact/source_http_headers.h"
-#include "artifact/source_http_url.h"
+#include "artifact/web/headers.h"
+#include "artifact/web/url.h"
 #include "base/buffer.h"
 
 #include <setjmp.h>

@@ -4,7 +4,7 @@
 #ifndef DAVIT_ENGINE_API_ADAPTER_LOADS_H
 #define DAVIT_ENGINE_API_ADAPTER_LOADS_H
 
-#include "artifact/cache.h"
+#include "artifact/cache/cache.h"
 #include "engine/api/adapter_thread.h"
 
 #define ADAPTER_FETCHES_MAX 64

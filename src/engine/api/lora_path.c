@@ -1,7 +1,7 @@
 #include "engine/api/lora_path.h"
 
 #include "adapter/artifact_url.h"
-#include "artifact/hub_url.h"
+#include "artifact/hub/url.h"
 #include "base/alloc.h"
 
 #include <string.h>
