@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import random
+import re
 import signal
 import threading
 import time
@@ -115,7 +116,7 @@ class Churn:
         self.names = [f"a{i:04}" for i in range(adapters)]
         self.numbers = dict.fromkeys(self.names, 0)  # of artifacts
         self.wanted = {}  # name -> (uid, url, replicas)
-        self.changes, self.done = [], {}
+        self.changes, self.steps, self.done = [], [], {}
         self.uids, self.pods = {}, []
         self.pod_count = pods
         for name, address in self.room.pods.items():
@@ -206,10 +207,11 @@ class Churn:
         else:
             return
         self.done[kind] = self.done.get(kind, 0) + 1
+        self.steps.append((time.monotonic(), kind, name))
 
     def run(self, strikes):
         """Churns until the controllers were struck so often; returns what was recorded."""
-        began = time.monotonic()
+        self.began = time.monotonic()
         with RawWatch(self.api, "endpointslices") as self.watch:
             killer = threading.Thread(target=self.controllers.run, args=(strikes,))
             killer.start()
@@ -224,7 +226,7 @@ class Churn:
             if self.controllers.problem:
                 raise self.controllers.problem
             self.ended = time.monotonic()
-            self.churned_seconds = self.ended - began
+            self.churned_seconds = self.ended - self.began
             self.await_convergence()
         return self.records()
 
@@ -235,6 +237,20 @@ class Churn:
 
     # ---- the end ----
 
+    def history(self):
+        """What became of the first adapter that a difference names, in lines by time."""
+        name = next(iter(re.findall(r"\ba\d{4}\b", self.left[0])), None)
+        if name is None:
+            return ""
+        lines = [(at, what) for at, what in self.controllers.kills]
+        lines += [(at, f"{what} {name}") for at, what, of in self.steps if of == name]
+        lines += [(each["began"], f"{each['call']} {name} {each.get('path', '')} at {each['address']}: {each['status']} after "
+                                  f"{each['ended'] - each['began']:.3f} s")
+                  for each in self.room.fakes.ask("GET", "log?from=0")["events"] if each["name"] == name]
+        lines += [(at, f"pod {pod.name} at {pod.address} {what}") for pod in self.pods
+                  for at, what in ((pod.born, "is made"), (pod.died, "goes")) if at]
+        return "\n".join(f"{at - self.began:8.3f} {what}" for at, what in sorted(lines))
+
     def await_convergence(self, timeout=90):
         def is_there():
             self.left = self.differences()
@@ -243,7 +259,7 @@ class Churn:
             until(is_there, "converges", timeout)
         except AssertionError:
             raise AssertionError(f"SEED={self.seed}: not converged after {timeout * SLOW} s, {len(self.left)} differences:\n" +
-                                 "\n".join(self.left[:20])) from None
+                                 "\n".join(self.left[:20]) + "\n" + self.history()) from None
         self.converged_seconds = time.monotonic() - self.ended
         until(self.is_quiet, f"SEED={self.seed}: nothing is written any more", timeout)
         self.quiet_seconds = time.monotonic() - self.ended
