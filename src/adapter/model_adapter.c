@@ -88,16 +88,22 @@ static void hash_part(struct buffer *text, const char *name, const char *value) 
     }
 }
 
-void model_adapter_revision(const struct model_adapter *adapter, char ret_revision[17]) {
+static void print_hash(const struct buffer *text, size_t digits, char *out) {
     char hex[HASH_HEX_BYTES];
+    struct hash hash = hash_bytes(text->data, text->len);
+    hash_hex(&hash, hex);
+    memcpy(out, hex, digits);
+    out[digits] = '\0';
+}
+
+void model_adapter_revision(const struct model_adapter *adapter, char ret_revision[MODEL_ADAPTER_REVISION_BYTES]) {
     cleanup_buffer struct buffer text = BUFFER_INIT;
     buffer_printf(&text, "%s", adapter->artifact_url);
+    print_hash(&text, MODEL_ADAPTER_REVISION_URL_LEN, ret_revision);
     hash_part(&text, "revision", adapter->source_revision);
     hash_part(&text, "digest", adapter->digest);
-    struct hash hash = hash_bytes(text.data, text.len);
-    hash_hex(&hash, hex);
-    memcpy(ret_revision, hex, 16);
-    ret_revision[16] = '\0';
+    print_hash(&text, MODEL_ADAPTER_REVISION_BYTES - 1 - MODEL_ADAPTER_REVISION_URL_LEN,
+               ret_revision + MODEL_ADAPTER_REVISION_URL_LEN);
 }
 
 /* ---- by the rows ---- */

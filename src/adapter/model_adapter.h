@@ -64,8 +64,10 @@ enum artifact_scheme {
 enum artifact_scheme artifact_scheme_of(const char *url);
 /* Schemes that the validator accepts, for messages: "s3://, gs://, ...". */
 const char *artifact_schemes_text(void);
-/* First 16 hexadecimal digits of SHA-256 over what determines the weights: the URL, and revision and digest where they are given.
- */
-void model_adapter_revision(const struct model_adapter *adapter, char ret_revision[17]);
+/* Names what determines the weights: the first 8 hexadecimal digits of SHA-256 over the URL, and 16 over that and over revision and
+ * digest where they are given. */
+#define MODEL_ADAPTER_REVISION_BYTES 25
+#define MODEL_ADAPTER_REVISION_URL_LEN 8
+void model_adapter_revision(const struct model_adapter *adapter, char ret_revision[MODEL_ADAPTER_REVISION_BYTES]);
 
 #endif

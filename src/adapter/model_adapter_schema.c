@@ -236,7 +236,11 @@ static const struct schema_field load_fields[] = {
 static const struct schema_field status_fields[] = {
     {.name = "phase", .type = SCHEMA_STRING, .description = "Pending, Scheduled, Bound, ResourceCreated, Running, Failed, Scaled."},
     {.name = "observedGeneration", .type = SCHEMA_INT64, .description = "The generation that this status describes."},
-    {.name = "revision", .type = SCHEMA_STRING, .description = "First digits of the SHA-256 of what spec says of the weights."},
+    {.name = "revision", .type = SCHEMA_STRING, .description = "Digits of the SHA-256 of what spec says of the weights."},
+    {.name = "earlierRevisions",
+     .type = SCHEMA_STRINGS,
+     .description = "Older revisions that some pod has or may have yet, at most 8.",
+     .max_items = 8},
     {.name = "version",
      .type = SCHEMA_STRING,
      .description =

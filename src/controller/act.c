@@ -345,7 +345,7 @@ void act_start(struct controller *controller, struct binding *binding, enum hold
     if (adapter->spec.api_key_secret_name[0] == '\0' && adapter->spec.api_key != NULL && adapter->spec.api_key[0] != '\0') {
         operation->api_key = xstrdup(adapter->spec.api_key);
     }
-    binding->hold->running = kind;
+    hold_begin(binding->hold, kind, adapter->revision);
     if (kind == HOLD_PROVING) {
         prove_prepare(operation, binding);
     }

@@ -128,7 +128,7 @@ static bool is_same_path(const char *a, const char *b) {
     return a_len == b_len && memcmp(a, b, a_len) == 0;
 }
 
-/* "<anything>/<name>/<16 hex digits>[/...]": our runtime's cache. Borrows the digits, NULL when the root has another form. */
+/* "<anything>/<name>/<revision>[/...]": our runtime's cache. Borrows the digits, NULL when the root has another form. */
 static const char *cached_revision(const char *root, const char *name) {
     cleanup_free char *part = xasprintf("/%s/", name);
     const char *at = strstr(root, part);
@@ -164,8 +164,16 @@ static enum relation relation_of(const struct hold_target *target, const char *r
  * the load need not have been written down. */
 static bool is_earlier(const struct hold_target *target, const char *root, char ret_revision[REVISION_BYTES]) {
     struct model_adapter told = {.artifact_url = root, .source_revision = "", .digest = ""};
-    model_adapter_revision(&told, ret_revision);
-    return target->earlier != NULL && strstr(target->earlier, ret_revision) != NULL;
+    char of_root[REVISION_BYTES];
+    model_adapter_revision(&told, of_root);
+    const char *at = target->known != NULL ? target->known : "";
+    for (; strlen(at) >= REVISION_BYTES - 1; at += at[REVISION_BYTES - 1] != '\0' ? REVISION_BYTES : REVISION_BYTES - 1) {
+        if (strncmp(at, of_root, MODEL_ADAPTER_REVISION_URL_LEN) == 0) {
+            snprintf(ret_revision, REVISION_BYTES, "%.*s", REVISION_BYTES - 1, at);
+            return true;
+        }
+    }
+    return false;
 }
 
 static void conflict(struct hold *hold, const struct hold_target *target, const struct hold_listing *listing) {
@@ -240,7 +248,19 @@ void hold_observe(struct hold *hold, const struct hold_target *target, const str
     }
 }
 
-/* ---- results ---- */
+/* ---- actions and results ---- */
+
+void hold_begin(struct hold *hold, enum hold_action action, const char *revision) {
+    hold->running = action;
+    if (action == HOLD_LOADING) {
+        set_revision(hold->revision, revision);
+    }
+}
+
+const char *hold_may_have(const struct hold *hold) {
+    bool may = hold->state == HOLD_LOADED || hold->state == HOLD_MAYBE || hold->running == HOLD_LOADING || hold->is_fetching;
+    return may ? hold->revision : "";
+}
 
 /* Between 75 % and 125 %, from what differs between holds, so that pods do not march in step. */
 static int64_t jitter(const struct hold *hold, int64_t delay_ms, int64_t now_ms) {

@@ -9,7 +9,7 @@
 #include "adapter/model_adapter.h"
 #include "dialect/dialect.h"
 
-#define REVISION_BYTES 17
+#define REVISION_BYTES MODEL_ADAPTER_REVISION_BYTES
 #define VERSION_BYTES sizeof(((struct dialect_answer *)NULL)->version)
 
 enum hold_state {
@@ -24,7 +24,7 @@ enum hold_effect { EFFECT_UNKNOWN, EFFECT_SEEN, EFFECT_NONE };
 
 struct hold {
     enum hold_state state;
-    char revision[REVISION_BYTES]; /* "" = ours, but which is not known */
+    char revision[REVISION_BYTES]; /* that it has or is loading; "" = ours, but which is not known */
     char *start;                   /* NULL before the pod was first seen */
     char *root;                    /* as the engine lists it; NULL = not listed yet */
     int64_t since_ms;              /* lists asked for before do not count */
@@ -64,7 +64,7 @@ struct hold_target {
     const char *artifact_url;
     const char *revision;
     bool uses_sidecar;
-    const char *earlier; /* revisions that earlier runs wrote down, with spaces between them; "" or NULL = none */
+    const char *known; /* revisions that earlier runs wrote down, with spaces between them; "" or NULL = none */
 };
 
 /* Of a load in status.loads that replaced other weights under the same name. */
@@ -93,6 +93,11 @@ bool hold_is_blank(const struct hold *hold);
 /* The object changed: failures may be tried again at once. */
 void hold_forgive(struct hold *hold);
 
+/* An action on `revision` begins. */
+void hold_begin(struct hold *hold, enum hold_action action, const char *revision);
+/* The revision that the engine has or may have of it: loaded, perhaps loaded, or being loaded; "" = none, or one that is not known.
+ */
+const char *hold_may_have(const struct hold *hold);
 void hold_note_load(struct hold *hold, const char *revision, const struct dialect_answer *answer, int64_t took_ms, int64_t now_ms);
 void hold_note_unload(struct hold *hold, const struct dialect_answer *answer, int64_t now_ms);
 void hold_note_proof(struct hold *hold, enum hold_effect effect);

@@ -65,6 +65,7 @@ struct plan_input {
     const struct model_adapter *adapter;
     const char *invalid; /* why it can never serve; NULL = it can */
     char revision[REVISION_BYTES];
+    const char *known;           /* revisions of an earlier run, while some pod was not asked yet what it has; NULL = none */
     const char *version;         /* what its source was found to be; NULL or "" = not known */
     const struct plan_pod *pods; /* by name: those that hold it or may; all that match when they are looked for */
     size_t pod_count;
@@ -75,7 +76,6 @@ struct plan_input {
     unsigned writes_running;
     const char *write_failure; /* the last write of Service or EndpointSlice failed: why */
     int64_t write_after_ms;    /* no write before */
-    bool must_ask_first;       /* no status before every pod's list was read */
     bool is_untold;            /* no status says this generation's revision yet: who comes after us would not know a load of it */
     int64_t status_written_ms; /* 0 = never by us */
     int64_t slice_written_ms;  /* likewise */

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "controller/publish.h"
+#include "controller/recall.h"
 
 #include <stdarg.h>
 #include <string.h>
@@ -9,7 +10,6 @@
 #define LOADS_MAX 100
 #define CAUSES_NAMED_MAX 10
 /* Changes that decide nothing are collected: six writes an adapter from creation to Ready have to do. */
-#define ASK_AGAIN_MS 100
 #define WRITE_GAP_MS 10000
 #define WRITE_GAP_FETCHING_MS 5000
 #define WRITE_GAP_FULL_MS 1500 /* when all pods have it; at once when one has not any more */
@@ -132,8 +132,8 @@ static json_t *row_of(const struct plan_input *input, const json_t *old, const s
     struct pod_state state = state_of(input, plan, at);
     json_t *row = json_pack("{s:o, s:s}", "pod", plan_text(input->pods[at].name), "state", state.state);
     bool has_it = hold->state == HOLD_LOADED || hold->state == HOLD_MAYBE;
-    if (has_it && hold->revision[0] != '\0') {
-        json_object_set_new(row, "revision", plan_text(hold->revision));
+    if (hold_may_have(hold)[0] != '\0') {
+        json_object_set_new(row, "revision", plan_text(hold_may_have(hold)));
     }
     if (hold->is_rolled) {
         json_object_set_new(row, "replaces",
@@ -383,6 +383,25 @@ static json_t *render_loads(const struct plan_input *input, const json_t *old, c
     return loads;
 }
 
+/* Who comes after us knows by them that what a pod has is ours. */
+static json_t *render_earlier(const struct plan_input *input) {
+    cleanup_buffer struct buffer list = BUFFER_INIT;
+    buffer_append_text(&list, input->known != NULL ? input->known : "");
+    for (size_t i = 0; i < input->pod_count; i++) {
+        if (!input->pods[i].is_gone) {
+            recall_add_revision(&list, hold_may_have(input->pods[i].hold));
+        }
+    }
+    json_t *earlier = json_array();
+    for (const char *at = buffer_text(&list); *at != '\0';
+         at += at[REVISION_BYTES - 1] != '\0' ? REVISION_BYTES : REVISION_BYTES - 1) {
+        if (strncmp(at, input->revision, REVISION_BYTES - 1) != 0) {
+            json_array_append_new(earlier, json_stringn(at, REVISION_BYTES - 1));
+        }
+    }
+    return earlier;
+}
+
 static json_t *render_instances(const struct plan_input *input, const struct plan *plan) {
     json_t *instances = json_array();
     for (size_t i = 0; i < input->pod_count; i++) {
@@ -408,6 +427,11 @@ static json_t *render(const struct plan_input *input, const json_t *old, const s
                                "candidates", input->ready, "desiredReplicas", replicas >= 0 ? replicas : input->ready,
                                "readyReplicas", tally->serving, "conditions", conditions, "instances",
                                render_instances(input, plan), "loads", render_loads(input, json_at(old, "loads"), plan));
+    json_t *earlier = render_earlier(input);
+    if (json_array_size(earlier) > 0 || json_object_get(old, "earlierRevisions") != NULL) {
+        json_object_set(status, "earlierRevisions", earlier);
+    }
+    json_decref(earlier);
     const char *version = input->version != NULL ? input->version : "";
     if (version[0] != '\0' || json_string_at(old, "version", "")[0] != '\0') { /* "": of an older revision */
         json_object_set_new(status, "version", plan_text(version));
@@ -561,10 +585,6 @@ void plan_status_decide(const struct plan_input *input, struct plan *plan) {
     struct tally tally = {0};
     struct verdict verdicts[CONDITION_COUNT] = {0};
     if ((input->writes_running & WRITE_STATUS) != 0) {
-        return;
-    }
-    if (input->must_ask_first) {
-        plan_look_again(plan, input->now_ms + ASK_AGAIN_MS);
         return;
     }
     judge(input, plan, &tally, verdicts);

@@ -2,6 +2,7 @@
 
 #include "adapter/names.h"
 #include "controller/publish.h"
+#include "controller/recall.h"
 #include "kube/client.h"
 
 #include <string.h>
@@ -55,20 +56,14 @@ static const char *node_label(const struct preview_input *input, const char *nod
 /* A controller that runs knows this since it did it; here the status and the list tell. */
 static void meet(struct preview_world *world, struct preview_place *place, const json_t *row) {
     const json_t *status = json_at(world->input->existing, "status");
-    const char *state = json_string_at(row, "state", ""), *earlier = json_string_at(status, "revision", "");
-    const char *no_effect = json_string_at(condition_in(status, "NoEffect"), "status", "");
-    struct hold_record record = {.revision = json_string_at(row, "revision", ""),
-                                 .was_serving = hold_state_is_serving(state),
-                                 .is_in_place = strcmp(json_string_at(row, "reason", ""), HOLD_REASON_IN_PLACE) == 0,
-                                 .is_rolled = json_string_at(row, "replaces", NULL) != NULL,
-                                 .load_ms = json_int_at(row, "loadMillis", -1),
-                                 .effect = strcmp(no_effect, "True") == 0 ? EFFECT_NONE
-                                           : no_effect[0] != '\0'         ? EFFECT_SEEN
-                                                                          : EFFECT_UNKNOWN};
+    const char *state = json_string_at(row, "state", "");
+    cleanup_free char *known = recall_revisions(status);
+    struct hold_record record;
+    recall_load(status, row, &record);
     struct hold *hold = place->hold;
     hold->is_wanted = row != NULL && strcmp(state, "Unloading") != 0;
     if (record.revision[0] == '\0' && place->is_published) { /* status.loads names a hundred pods */
-        record.revision = earlier;
+        record.revision = json_string_at(status, "revision", "");
     }
     if (record.revision[0] != '\0' || record.is_rolled) {
         hold_recall(hold, &record);
@@ -80,7 +75,7 @@ static void meet(struct preview_world *world, struct preview_place *place, const
             .name = world->spec.name,
             .artifact_url = world->spec.artifact_url,
             .revision = world->revision,
-            .earlier = earlier,
+            .known = known,
             .uses_sidecar = world->input->enable_sidecar && place->facts.has_sidecar,
         };
         struct hold_listing listing = {.is_listed = model != NULL,

@@ -59,7 +59,7 @@ static void observe_hold(struct controller *controller, struct adapter *adapter,
     struct hold_target target = {.name = adapter->spec.name,
                                  .artifact_url = adapter->spec.artifact_url,
                                  .revision = adapter->revision,
-                                 .earlier = adapter->known,
+                                 .known = adapter->known,
                                  .uses_sidecar = world_uses_sidecar(controller, pod)};
     struct hold_listing listing = {.is_listed = model != NULL,
                                    .root = model != NULL ? model->root : "",
@@ -154,19 +154,17 @@ static void list_pods(const struct adapter *adapter, struct world_view *view) {
     view->views = xcalloc(count + 1, sizeof(*view->views));
 }
 
-/* The object changed while nobody looked, and some pod has not been asked yet what it has of before: once the status says the new
- * revision, nobody would know the old one as ours. */
-static bool must_ask_first(const struct adapter *adapter) {
-    if (adapter->earlier[0] == '\0' || strcmp(adapter->earlier, adapter->revision) == 0 || adapter->selection == NULL) {
-        return false;
+/* What an earlier run wrote down, while some pod was not asked yet what it has of that. */
+static const char *known_yet(const struct adapter *adapter) {
+    if (adapter->known[0] == '\0' || strcmp(adapter->known, adapter->revision) == 0 || adapter->selection == NULL) {
+        return NULL;
     }
     for (size_t i = 0; i < adapter->selection->pod_count; i++) {
-        const struct pod *pod = adapter->selection->pods[i];
-        if (pod->facts.is_ready && !pod->is_observed && pod->failures == 0) { /* one that does not answer is not waited for */
-            return true;
+        if (!adapter->selection->pods[i]->is_observed) {
+            return adapter->known;
         }
     }
-    return false;
+    return NULL;
 }
 
 static void see(const struct controller *controller, const struct adapter *adapter, struct plan_seen *seen) {
@@ -196,6 +194,7 @@ void world_view_take(struct controller *controller, struct adapter *adapter, str
         .input = {.object = adapter->object,
                   .adapter = spec,
                   .invalid = adapter->invalid,
+                  .known = known_yet(adapter),
                   .version = adapter->version,
                   .matching = adapter->selection != NULL ? (int)adapter->selection->pod_count : 0,
                   .ready = adapter->selection != NULL ? (int)adapter->selection->ready_count : 0,
@@ -204,7 +203,6 @@ void world_view_take(struct controller *controller, struct adapter *adapter, str
                   .writes_running = adapter->writes_running,
                   .write_failure = adapter->write_failure,
                   .write_after_ms = adapter->write_after_ms,
-                  .must_ask_first = adapter->status_written_ms == 0 && must_ask_first(adapter),
                   .is_untold = adapter->told_generation != spec->generation,
                   .status_written_ms = adapter->status_written_ms,
                   .slice_written_ms = adapter->slice_written_ms,

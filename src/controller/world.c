@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "controller/objects.h"
 #include "controller/publish.h"
+#include "controller/recall.h"
 #include "controller/secrets.h"
 
 #include <stdio.h>
@@ -131,45 +132,14 @@ void world_unbind_blank(struct binding *binding) {
 
 /* ---- adapters ---- */
 
-static const json_t *condition_in(const json_t *status, const char *type) {
-    const json_t *conditions = json_at(status, "conditions");
-    for (size_t i = 0; i < json_array_size(conditions); i++) {
-        const json_t *condition = json_array_get(conditions, i);
-        if (strcmp(json_string_at(condition, "type", ""), type) == 0) {
-            return condition;
-        }
-    }
-    return NULL;
-}
-
-static enum hold_effect recall_effect(const json_t *status) {
-    const char *seen = json_string_at(condition_in(status, "NoEffect"), "status", "");
-    return strcmp(seen, "True") == 0 ? EFFECT_NONE : seen[0] != '\0' ? EFFECT_SEEN : EFFECT_UNKNOWN;
-}
-
-static void note_known(struct adapter *adapter, const char *revision) {
-    size_t len = strlen(adapter->known);
-    bool fits = strlen(revision) == REVISION_BYTES - 1 && len + REVISION_BYTES < sizeof(adapter->known);
-    if (fits && strstr(adapter->known, revision) == NULL) {
-        snprintf(adapter->known + len, sizeof(adapter->known) - len, "%s%s", len > 0 ? " " : "", revision);
-    }
-}
-
 /* What an earlier run of the controller wrote down, to be confirmed by the pods' lists. */
 static void recall_loads(struct controller *controller, struct adapter *adapter, const json_t *status) {
     const json_t *loads = json_at(status, "loads");
-    enum hold_effect effect = recall_effect(status);
     for (size_t i = 0; i < json_array_size(loads); i++) {
         const json_t *row = json_array_get(loads, i);
         struct pod *pod = pod_in(controller, adapter->spec.namespace, json_string_at(row, "pod", ""));
-        note_known(adapter, json_string_at(row, "revision", ""));
-        note_known(adapter, json_string_at(row, "replaces", ""));
-        struct hold_record record = {.revision = json_string_at(row, "revision", ""),
-                                     .was_serving = hold_state_is_serving(json_string_at(row, "state", "")),
-                                     .is_in_place = strcmp(json_string_at(row, "reason", ""), HOLD_REASON_IN_PLACE) == 0,
-                                     .is_rolled = json_string_at(row, "replaces", NULL) != NULL,
-                                     .load_ms = json_int_at(row, "loadMillis", -1),
-                                     .effect = effect};
+        struct hold_record record;
+        recall_load(status, row, &record);
         if (record.is_rolled && record.revision[0] == '\0') {
             record.revision = json_string_at(status, "revision", ""); /* it may have come since */
         }
@@ -180,8 +150,10 @@ static void recall_loads(struct controller *controller, struct adapter *adapter,
 }
 
 /* An earlier run's status speaks of the revision that it names. */
-static void recall_version(struct adapter *adapter, const char *version) {
-    if (strcmp(adapter->earlier, adapter->revision) == 0 && adapter->spec.digest[0] == '\0' && strlen(version) < VERSION_BYTES) {
+static void recall_version(struct adapter *adapter, const json_t *status) {
+    const char *version = json_string_at(status, "version", "");
+    if (strcmp(json_string_at(status, "revision", ""), adapter->revision) == 0 && adapter->spec.digest[0] == '\0' &&
+        strlen(version) < VERSION_BYTES) {
         snprintf(adapter->version, VERSION_BYTES, "%s", version);
     }
 }
@@ -220,10 +192,9 @@ static void read_adapter(struct controller *controller, struct adapter *adapter,
     }
     if (is_new) {
         cleanup_json json_t *status = objects_unpack(object);
-        note_known(adapter, json_string_at(status, "revision", ""));
+        adapter->known = recall_revisions(status);
         recall_loads(controller, adapter, status);
-        snprintf(adapter->earlier, sizeof(adapter->earlier), "%s", json_string_at(status, "revision", ""));
-        recall_version(adapter, json_string_at(status, "version", ""));
+        recall_version(adapter, status);
     } else if (generation != adapter->spec.generation) {
         for (size_t i = 0; i < adapter->binding_count; i++) {
             hold_forgive(adapter->bindings[i]->hold);
@@ -280,6 +251,7 @@ void world_remove_adapter(struct controller *controller, struct adapter *adapter
     free(adapter->bindings);
     free(adapter->write_failure);
     free(adapter->invalid);
+    free(adapter->known);
     free(adapter->key);
     free(adapter);
 }

@@ -104,16 +104,13 @@ struct pod {
     TAILQ_ENTRY(pod) in_waiting;
 };
 
-#define KNOWN_REVISIONS_MAX 4 /* of an adapter, from before this run: a roll has two, one upon another three */
-
 struct adapter {
     char *key;
     json_t *object; /* as objects_reduce_adapter leaves it */
     struct model_adapter spec;
     char *invalid; /* why it can never serve; NULL = it can */
     char revision[REVISION_BYTES];
-    char earlier[REVISION_BYTES];                         /* that an earlier run last wrote down; "" = none */
-    char known[KNOWN_REVISIONS_MAX * REVISION_BYTES + 1]; /* that one and those of its loads, with spaces between them */
+    char *known;                 /* revisions that an earlier run wrote down, see recall.h */
     char version[VERSION_BYTES]; /* what the source of `revision` was found to be; "" = nothing found, or spec.digest says */
     struct selection *selection; /* NULL = none */
     bool is_seeking;             /* in selection->seeking */

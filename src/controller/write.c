@@ -110,19 +110,22 @@ static uint64_t digest_on(uint64_t status, const json_t *object) {
     return digest_of_text(both);
 }
 
+/* Somebody was faster, or the API is away: nothing that the object's reader could do about it. */
+static bool is_passing(const struct error *err) {
+    return err->code == ERROR_CONFLICT || err->code == ERROR_EXISTS || err->code == ERROR_NOT_FOUND ||
+           err->code == ERROR_UNAVAILABLE || err->code == ERROR_TIMEOUT;
+}
+
 static void note_failure(struct write *write, const struct error *err) {
     struct adapter *adapter = write->adapter;
     int doublings = adapter->write_failures < 8 ? adapter->write_failures : 8;
     int64_t delay_ms = (int64_t)RETRY_FIRST_MS << doublings;
     adapter->write_failures++;
     adapter->write_after_ms = clock_now_ms() + (delay_ms < RETRY_LAST_MS ? delay_ms : RETRY_LAST_MS);
-    /* Somebody was faster, or the API is away: nothing that the object's reader could do about it. */
-    bool is_ours = err->code == ERROR_CONFLICT || err->code == ERROR_EXISTS || err->code == ERROR_NOT_FOUND ||
-                   err->code == ERROR_UNAVAILABLE || err->code == ERROR_TIMEOUT;
-    if (!is_ours) {
+    if (!is_passing(err)) {
         log_warn("adapter %s: %s", adapter->key, err->message);
     }
-    if (!is_ours && (write->kind == WRITE_SERVICE || write->kind == WRITE_SLICE)) {
+    if (!is_passing(err) && (write->kind == WRITE_SERVICE || write->kind == WRITE_SLICE)) {
         free(adapter->write_failure);
         adapter->write_failure = xstrdup(err->message);
     }
@@ -132,7 +135,8 @@ static void on_done(void *arg, json_t *object, const struct error *err) {
     struct write *write = arg;
     struct adapter *adapter = write->adapter;
     unlink_write(write);
-    if (write->kind == WRITE_STATUS) { /* an API that takes no status must not keep adapters from being served */
+    /* An API that takes no status must not keep adapters from being served; one that is away for a moment is waited for. */
+    if (write->kind == WRITE_STATUS && (err == NULL || !is_passing(err) || err->code == ERROR_NOT_FOUND)) {
         adapter->told_generation = write->generation;
     }
     if (err != NULL) {

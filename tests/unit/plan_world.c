@@ -172,6 +172,7 @@ static void finish_write(struct world *world, int a, struct world_write *write) 
     if (take_write(world, a, &done, resource) && !done.is_lost) {
         adapter->write_failures = 0;
         adapter->is_released |= done.releases;
+        adapter->told_generation = done.kind == WRITE_STATUS ? done.generation : adapter->told_generation;
         if (!done.releases) {
             resource->see_ms = world->now_ms; /* the answer goes into the cache */
         }

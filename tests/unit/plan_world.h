@@ -92,6 +92,7 @@ struct world_write {
     size_t slice;
     json_t *body;
     bool is_create, releases, fails, is_lost;
+    int64_t generation; /* that the controller knew when it worded this */
     int64_t done_ms;
 };
 
@@ -102,7 +103,9 @@ struct world_adapter {
     /* the controller's record; `known` NULL = none */
     json_t *known;
     struct model_adapter spec;
-    char revision[REVISION_BYTES], earlier[REVISION_BYTES]; /* earlier: what an earlier run last wrote down */
+    char revision[REVISION_BYTES];
+    char *earlier; /* what an earlier run wrote down, see recall.h */
+    int64_t told_generation;
     struct hold *holds[WORLD_PODS];
     struct world_write writes[WORLD_WRITES];
     int write_failures;

@@ -2,6 +2,7 @@
 #include "plan_world_parts.h"
 
 #include "controller/publish.h"
+#include "controller/recall.h"
 #include "kube/client.h"
 
 #include <string.h>
@@ -35,6 +36,8 @@ void world_forget_record(struct world *world, int a) {
     }
     model_adapter_release(&adapter->spec);
     json_decref(take_pointer(adapter->known));
+    free(take_pointer(adapter->earlier));
+    adapter->told_generation = 0;
     adapter->write_failures = 0;
     adapter->write_after_ms = adapter->deleting_since_ms = adapter->status_written_ms = adapter->slice_written_ms = 0;
     adapter->look_again_ms = PLAN_NEVER;
@@ -44,18 +47,14 @@ void world_forget_record(struct world *world, int a) {
 
 static void recall(struct world *world, int a) {
     struct world_adapter *adapter = &world->adapters[a];
-    const json_t *loads = json_at(adapter->known, "status.loads");
-    snprintf(adapter->earlier, sizeof(adapter->earlier), "%s", json_string_at(adapter->known, "status.revision", ""));
+    const json_t *status = json_at(adapter->known, "status"), *loads = json_at(status, "loads");
+    adapter->earlier = recall_revisions(status);
     for (size_t i = 0; i < json_array_size(loads); i++) {
         const json_t *row = json_array_get(loads, i);
-        struct hold_record record = {.revision = json_string_at(row, "revision", ""),
-                                     .was_serving = hold_state_is_serving(json_string_at(row, "state", "")),
-                                     .is_in_place = strcmp(json_string_at(row, "reason", ""), HOLD_REASON_IN_PLACE) == 0,
-                                     .is_rolled = json_string_at(row, "replaces", NULL) != NULL,
-                                     .load_ms = json_int_at(row, "loadMillis", -1),
-                                     .effect = EFFECT_SEEN};
+        struct hold_record record;
+        recall_load(status, row, &record);
         if (record.is_rolled && record.revision[0] == '\0') {
-            record.revision = json_string_at(adapter->known, "status.revision", ""); /* it may have come since */
+            record.revision = json_string_at(status, "revision", ""); /* it may have come since */
         }
         for (int p = 0; p < WORLD_PODS; p++) {
             if (world->pods[p].exists && strcmp(world->pods[p].name, json_string_at(row, "pod", "")) == 0 &&
@@ -254,6 +253,15 @@ static void view_pods(struct world *world, int a, struct view *view) {
     }
 }
 
+static bool has_unasked(const struct world *world) {
+    for (int p = 0; p < WORLD_PODS; p++) {
+        if (world->pods[p].exists && world->pods[p].has_label && !world->pods[p].is_observed) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static const json_t *condition_of(const json_t *object, const char *type) {
     const json_t *conditions = json_at(object, "status.conditions");
     for (size_t i = 0; i < json_array_size(conditions); i++) {
@@ -285,6 +293,9 @@ static void take_view(struct world *world, int a, struct view *view) {
                                     .now_ms = world->now_ms,
                                     .wall_ms = world->now_ms}};
     memcpy(view->input.revision, adapter->revision, REVISION_BYTES);
+    view->input.is_untold = adapter->told_generation != adapter->spec.generation &&
+                            json_int_at(adapter->known, "status.observedGeneration", 0) != adapter->spec.generation;
+    view->input.known = strcmp(adapter->earlier, adapter->revision) != 0 && has_unasked(world) ? adapter->earlier : NULL;
     for (int i = 0; i < WORLD_WRITES; i++) {
         view->input.writes_running |= (unsigned)adapter->writes[i].kind;
     }
@@ -326,6 +337,7 @@ static void start_write(struct world *world, int a, struct world_write write) {
             write.done_ms = world->now_ms + 1 + world_random(world, (unsigned)world->write_ms);
             write.fails = world_random(world, 100) < percent;
             write.is_lost = percent > 0 && world_random(world, 100) < world->lost_percent;
+            write.generation = adapter->spec.generation;
             json_incref(write.body);
             adapter->writes[i] = write;
             adapter->write_count++;
@@ -355,6 +367,9 @@ static void start_writes(struct world *world, int a, const struct plan *plan) {
     if (plan->status != NULL) {
         adapter->status_written_ms = world->now_ms;
         start_write(world, a, (struct world_write){.kind = WRITE_STATUS, .body = plan->status});
+    } else if ((plan->due & WRITE_STATUS) != 0 && adapter->told_generation != adapter->spec.generation) {
+        adapter->told_generation = adapter->spec.generation; /* it says so already */
+        adapter->is_woken = true;
     }
     if (plan->finalizers != NULL && adapter->is_released) {
         world_fail(world, "%s: its finalizer is taken off twice", adapter->name);
@@ -372,7 +387,7 @@ static void start_action(struct world *world, int a, int p, enum hold_action kin
     memcpy(operation.revision, adapter->revision, REVISION_BYTES);
     world_root(world, a, adapter->spec.artifact_url, adapter->revision, operation.root);
     if (world_begin_operation(world, &operation)) {
-        adapter->holds[p]->running = kind;
+        hold_begin(adapter->holds[p], kind, adapter->revision);
         adapter->loads += kind == HOLD_LOADING;
         adapter->proofs += kind == HOLD_PROVING;
         adapter->unloads += kind == HOLD_UNLOADING;

@@ -196,7 +196,7 @@ static void test_placement(void **state) {
 
 static void test_whose_is_listed(void **state) {
     (void)state;
-    static const char revision[] = "0123456789abcdef";
+    static const char revision[] = "0123456789abcdef01234567";
     static const struct {
         bool uses_sidecar;
         const char *url, *root;
@@ -212,9 +212,9 @@ static void test_whose_is_listed(void **state) {
         {false, "huggingface://o/r", "o/r", false, HOLD_LOADED, true},
         {false, "huggingface://o/r", "o/x", false, HOLD_CONFLICT, false},
         {true, "/a/sql", "/a/sql", false, HOLD_LOADED, true},
-        {true, "/a/sql", "/cache/sql/0123456789abcdef", false, HOLD_LOADED, true},
-        {true, "/a/sql", "/cache/sql/ffffffffffffffff", false, HOLD_LOADED, false},
-        {true, "s3://b/k", "/cache/sql/0123456789abcdef/x", false, HOLD_LOADED, true},
+        {true, "/a/sql", "/cache/sql/0123456789abcdef01234567", false, HOLD_LOADED, true},
+        {true, "/a/sql", "/cache/sql/ffffffffffffffffffffffff", false, HOLD_LOADED, false},
+        {true, "s3://b/k", "/cache/sql/0123456789abcdef01234567/x", false, HOLD_LOADED, true},
         {true, "s3://b/k", "/tmp/aibrix/adapters/sql", false, HOLD_LOADED, false},
         {true, "/a/sql", "/b/other", false, HOLD_CONFLICT, false},
     };
@@ -234,7 +234,7 @@ static void test_whose_is_listed(void **state) {
 /* The object changed while nobody looked: what was loaded by its old URL is still ours, and outdated. */
 static void test_an_earlier_runs_load_is_known(void **state) {
     (void)state;
-    struct model_adapter old = {.artifact_url = "/a/sql", .source_revision = "", .digest = ""};
+    struct model_adapter old = {.artifact_url = "/a/sql", .source_revision = "", .digest = "d"}; /* no list tells the digest */
     char earlier[REVISION_BYTES];
     model_adapter_revision(&old, earlier);
     static const struct {
@@ -244,8 +244,8 @@ static void test_an_earlier_runs_load_is_known(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct hold *hold = hold_new();
         hold_meet(hold, "s");
-        cleanup_free char *known = xasprintf("fedcba9876543210 %s", earlier); /* a roll upon a roll */
-        struct hold_target target = {"sql", "/b/sql", "0123456789abcdef", false, known};
+        cleanup_free char *known = xasprintf("fedcba9876543210fedcba98 %s", earlier); /* a roll upon a roll */
+        struct hold_target target = {"sql", "/b/sql", "0123456789abcdef01234567", false, known};
         struct hold_listing listing = {true, cases[i].root, false, 1, "s"};
         hold_observe(hold, &target, &listing);
         assert_int_equal(hold->state, cases[i].state);

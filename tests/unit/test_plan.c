@@ -514,6 +514,32 @@ static void test_a_restart_takes_no_second_pod_out(void **state) {
     }
 }
 
+/* Whatever was under way as the object changed: what a pod has of it is known to the next run, and goes. */
+static void test_a_restart_knows_what_was_being_loaded(void **state) {
+    (void)state;
+    struct world world;
+    for (int i = 0; i < 400; i++) {
+        world_begin(&world, 100 + (unsigned)i, 3);
+        world_create(&world, 0, i % 2 == 0 ? 2 : -1);
+        world_run(&world, (i % 20) * 10);
+        world_set_url(&world, 0, 2);
+        world_run(&world, (i / 20) * 10);
+        world_restart_controller(&world);
+        world_run(&world, 5 * (i % 7));
+        if (i % 3 == 0) {
+            world_set_url(&world, 0, 3);
+        }
+        world_run(&world, 60000);
+        world_assert_settled(&world);
+        world_delete(&world, 0);
+        world_run(&world, 60000);
+        for (int p = 0; p < 3; p++) {
+            assert_string_equal(world.pods[p].roots[0], "");
+        }
+        world_end(&world);
+    }
+}
+
 /* From the endpoint's end to the unload. */
 static int64_t drained_ms(bool has_gauge, enum mood mood, int64_t busy_ms) {
     struct world world;
@@ -614,6 +640,7 @@ int main(void) {
         cmocka_unit_test(test_conflict_comes_after_failure),
         cmocka_unit_test(test_full_pod_stays_full_after_a_restart),
         cmocka_unit_test(test_a_restart_takes_no_second_pod_out),
+        cmocka_unit_test(test_a_restart_knows_what_was_being_loaded),
         cmocka_unit_test(test_what_was_rolled_and_serves_is_not_out),
         cmocka_unit_test(test_a_restart_does_not_begin_a_deletion_anew),
         cmocka_unit_test(test_a_deletion_leaves_time_for_a_try),
