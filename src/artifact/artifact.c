@@ -22,6 +22,8 @@
 #define LISTS_MAX 2               /* when the source changes between list and download */
 #define SPARE_BYTES (16ull << 20) /* that stay free on the disk beside the files */
 #define FETCH_TIMEOUT_MS_DEFAULT 3600000
+#define STALL_MS_DEFAULT 30000
+#define STALLS_A_LIST 10 /* that all requests for the list may take together: five minutes */
 
 static const struct {
     enum artifact_scheme scheme;
@@ -244,7 +246,11 @@ static int check_listing(const struct fetch *fetch, uint64_t *ret_total, struct 
 static int list(struct fetch *fetch, struct error *err) {
     atomic_store(&fetch->progress->stage, ARTIFACT_LISTING);
     artifact_listing_release(&fetch->listing);
-    if (fetch->type->list(fetch->source, &fetch->listing, err) < 0) {
+    int64_t stall_ms = fetch->options->stall_ms > 0 ? fetch->options->stall_ms : STALL_MS_DEFAULT;
+    exchange_limit(fetch->http, STALLS_A_LIST * stall_ms, "too slow: the time for listing what is there is over");
+    int result = fetch->type->list(fetch->source, &fetch->listing, err);
+    exchange_limit(fetch->http, 0, NULL);
+    if (result < 0) {
         return -1;
     }
     if (fetch->listing.version == NULL) {

@@ -5,6 +5,7 @@
 
 #include "artifact/digests.h"
 #include "artifact/exchange.h"
+#include "artifact/pace.h"
 #include "artifact/staged.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -17,8 +18,9 @@
 #define PARTS_DEFAULT 4
 #define PARTS_MAX 16
 #define STALL_MS_DEFAULT 30000
-#define FAILURES_MAX 5 /* in a row without a byte */
-#define RESTARTS_MAX 3 /* of one file */
+#define STALLS_A_WINDOW 2 /* in which enough has to come */
+#define FAILURES_MAX 5    /* in a row without a byte */
+#define RESTARTS_MAX 3    /* of one file */
 #define CHUNKED_BYTES (64ull << 20)
 #define FOLLOWED_BYTES (8ull << 20) /* smaller files are hashed when they are there */
 #define ADVANCE_BYTES (1u << 20)
@@ -74,6 +76,8 @@ struct download {
     int64_t said_ms;
     uint64_t said_percent;
     uint64_t resumed_bytes;
+    uint64_t received_bytes; /* what was thrown away too */
+    struct pace pace;
 };
 
 static bool is_large(const struct item *item) {
@@ -214,6 +218,7 @@ static int on_data(void *arg, const char *bytes, size_t len) {
                   (unsigned long long)lane->download->bytes_max);
         return own_error(lane);
     }
+    lane->download->received_bytes += len;
     if (staged_write(staged, lane->chunk, bytes, len, &lane->err) < 0) {
         return own_error(lane);
     }
@@ -250,6 +255,11 @@ static void lane_clear(struct lane *lane) {
     *lane = (struct lane){.download = download};
 }
 
+static int64_t stall_ms(const struct download *download) {
+    int64_t given_ms = download->args->options->stall_ms;
+    return given_ms > 0 ? given_ms : STALL_MS_DEFAULT;
+}
+
 static int lane_ask(struct lane *lane, struct error *err) {
     const struct download_args *args = lane->download->args;
     const struct staged *staged = &lane->item->staged;
@@ -271,7 +281,7 @@ static int lane_ask(struct lane *lane, struct error *err) {
         .on_head = on_head,
         .on_data = on_data,
         .receive_bytes = is_large(lane->item) ? RECEIVE_BYTES : 0,
-        .stall_ms = args->options->stall_ms > 0 ? args->options->stall_ms : STALL_MS_DEFAULT,
+        .stall_ms = stall_ms(lane->download),
         .arg = lane,
     };
     lane->exchange = exchange_start(args->http, &lane->request, &sink, on_done, lane);
@@ -441,12 +451,31 @@ static int start_lanes(struct download *download, int64_t *ret_due_ms, struct er
     return busy;
 }
 
+/* After the lanes were started. A server that lets every try move a little would keep a thread for as long as a fetch may take. */
+static int check_pace(struct download *download, struct error *err) {
+    struct pace *pace = &download->pace;
+    bool is_waiting = false;
+    for (size_t i = 0; i < download->lane_count; i++) {
+        is_waiting |= download->lanes[i].exchange != NULL;
+    }
+    if (pace_is_fine(pace, clock_now_ms(), download->received_bytes, is_waiting)) {
+        return 0;
+    }
+    return error_set(
+        err, ERROR_TIMEOUT,
+        "%s: too slow: %llu bytes came in %.1f s, and %d a second are the least that is waited for; the next fetch goes "
+        "on with what is there",
+        download->args->label, (unsigned long long)pace->bytes_received, (double)pace->window_ms / 1000.0, PACE_BYTES_PER_S_MIN);
+}
+
 static int run(struct download *download, struct error *err) {
     int64_t due_ms = 0;
     int busy = 0;
+    pace_init(&download->pace, STALLS_A_WINDOW * stall_ms(download), clock_now_ms());
     while ((busy = start_lanes(download, &due_ms, err)) == 1) {
         int64_t wait_ms = due_ms - clock_now_ms();
-        if (exchange_run(download->args->http, &download->has_news, wait_ms > 0 ? wait_ms : 0, err) < 0) {
+        if (check_pace(download, err) < 0 ||
+            exchange_run(download->args->http, &download->has_news, wait_ms > 0 ? wait_ms : 0, err) < 0) {
             return -1;
         }
         download->has_news = false;

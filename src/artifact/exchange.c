@@ -23,7 +23,9 @@ struct artifact_http {
     struct artifact_progress *progress;
     struct loop *loop;
     struct timer tick;
-    int64_t deadline_ms;
+    int64_t deadline_ms; /* of the fetch */
+    int64_t limit_ms;    /* of what is done now; not after the deadline */
+    const char *late;    /* what to say when it is reached; borrowed */
     /* Kept connections are not judged again, so what is the operator's has its own. Made when first needed. */
     struct transfers *transfers[2];
 };
@@ -59,6 +61,7 @@ struct artifact_http *artifact_http_new(const struct artifact_options *options, 
     http->progress = progress;
     http->loop = loop_new();
     http->deadline_ms = clock_now_ms() + (options->timeout_ms > 0 ? options->timeout_ms : FETCH_TIMEOUT_MS_DEFAULT);
+    exchange_limit(http, 0, NULL);
     timer_init(&http->tick, http->loop, on_tick, http);
     return http;
 }
@@ -75,12 +78,19 @@ void artifact_http_free(struct artifact_http *http) {
     free(http);
 }
 
+void exchange_limit(struct artifact_http *http, int64_t at_most_ms, const char *late) {
+    int64_t limit_ms = clock_now_ms() + at_most_ms;
+    bool is_limited = at_most_ms > 0 && limit_ms < http->deadline_ms;
+    http->limit_ms = is_limited ? limit_ms : http->deadline_ms;
+    http->late = is_limited ? late : "the time for the fetch is over";
+}
+
 static int check_still_wanted(const struct artifact_http *http, struct error *err) {
     if (http->progress != NULL && atomic_load(&http->progress->is_cancelled)) {
         return error_set(err, ERROR_TIMEOUT, "the fetch was cancelled");
     }
-    if (clock_now_ms() >= http->deadline_ms) {
-        return error_set(err, ERROR_TIMEOUT, "the time for the fetch is over");
+    if (clock_now_ms() >= http->limit_ms) {
+        return error_set(err, ERROR_TIMEOUT, "%s", http->late);
     }
     return 0;
 }
@@ -239,7 +249,7 @@ static void refuse_later(struct exchange *exchange, const struct error *err) {
 
 static int64_t time_left(const struct exchange *exchange) {
     const struct artifact_request *request = exchange->request;
-    int64_t left_ms = exchange->http->deadline_ms - clock_now_ms();
+    int64_t left_ms = exchange->http->limit_ms - clock_now_ms();
     int64_t own_ms = exchange->has_sink ? left_ms : request->timeout_ms > 0 ? request->timeout_ms : TIMEOUT_MS_DEFAULT;
     left_ms = own_ms < left_ms ? own_ms : left_ms;
     return left_ms > 1 ? left_ms : 1;

@@ -33,6 +33,10 @@ void exchange_cancel(struct exchange *exchange);
 int exchange_run(struct artifact_http *http, const bool *is_done, int64_t at_most_ms, struct error *err) DAVIT_MUST_USE;
 void exchange_wake(struct artifact_http *http);
 
+/* All requests from now on together: at most so long, and never longer than the fetch. What takes longer ends with ERROR_TIMEOUT
+ * and `late`. 0 = as long as the fetch. */
+void exchange_limit(struct artifact_http *http, int64_t at_most_ms, const char *late);
+
 /* Whether a try that ended so is worth another, and the pause before it: `failures` so far (1 = the first). */
 bool exchange_is_worth_another(int status, const struct error *err);
 int64_t exchange_pause_ms(int failures, int64_t retry_after_ms);

@@ -25,6 +25,7 @@ class Faults:
     cut_bytes = None  # the connection ends after so many bytes of a body
     rate = None  # bytes a second
     stall_after = None  # bytes of a body, once
+    delay = 0  # seconds before each answer
     has_ranges = True
     has_head = True
     has_etag = True
@@ -94,6 +95,7 @@ class FaultServer:
             if is_weights and has_body and faults.statuses:
                 status, faults.statuses = faults.statuses[0], faults.statuses[1:]
             data = self.files.get(name)
+        time.sleep(faults.delay)
         if faults.redirect is not None:
             self.say(handler, faults.redirect[0], {"Location": faults.redirect[1] + handler.path})
         elif data is None:

@@ -167,6 +167,27 @@ def test_a_slow_server_meets_the_deadline(server, pull, tmp_path):
     assert server.served - before < len(server.files["adapter_model.safetensors"])  # it went on
 
 
+def test_a_server_that_drips_is_not_waited_for(server, pull, tmp_path):
+    server.faults.rate = 50  # a byte every 20 ms: no stall
+    started = time.monotonic()
+    refused(pull("--stall-timeout", "500ms"), f"{server.url}: too slow:", "bytes came in 1.0 s")
+    assert time.monotonic() - started < 10 * SLOW
+    # Nor for one whose every try moves a little.
+    server.faults.rate, server.faults.cut_bytes = None, 1
+    refused(pull("--stall-timeout", "500ms"), f"{server.url}: too slow:", "the next fetch goes on with what is there")
+    server.faults.cut_bytes = None
+    before = len(server.ranges())
+    check(pull(), server)
+    assert int(server.ranges()[before][6:].split("-")[0]) > 10
+
+
+def test_a_list_is_not_waited_for_without_end(server, pull):
+    """Each answer is in time, and there are many."""
+    server.faults.delay = 0.4
+    refused(pull("--stall-timeout", "100ms"), f"{server.url}: too slow: the time for listing what is there is over")
+    assert 2 <= len(server.requests) <= 4
+
+
 def test_a_busy_server_without_lengths_is_given_time(server, pull):
     server.faults.has_head = server.faults.has_ranges = False
     server.faults.statuses = (None, 503, 503, 503, 503)  # the first one is to the question how large it is
