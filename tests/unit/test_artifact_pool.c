@@ -218,7 +218,11 @@ static void test_what_was_fetched_is_kept_from_eviction(void **state) {
     assert_int_equal(artifact_cache_prune(other, 0, &freed, &err), 0);
     artifact_cache_unuse(world.cache, caller.folder);
     assert_int_equal(stat(caller.folder, &status), 0);
-    assert_int_equal(artifact_cache_prune(other, 0, &freed, &err), 1);
+    int64_t until_ms = clock_now_ms() + 20000;
+    while (artifact_cache_prune(other, 0, &freed, &err) == 0) { /* a moment later */
+        assert_true(clock_now_ms() < until_ms);
+        (void)usleep(500);
+    }
     assert_true(freed > 0);
     assert_int_equal(stat(caller.folder, &status), -1);
     artifact_cache_close(other);

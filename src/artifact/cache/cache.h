@@ -22,7 +22,8 @@ struct artifact_cache *artifact_cache_open(const struct artifact_options *option
 void artifact_cache_close(struct artifact_cache *cache);
 
 /* While a folder is used by this process (an engine may read it again at any time) nobody evicts it. Folders elsewhere are ignored.
- */
+ * Neither waits for anything, so they may be called on a loop: what other processes see of it follows a moment later, and until
+ * then an object that was just fetched is kept as such. */
 void artifact_cache_use(struct artifact_cache *cache, const char *folder);
 void artifact_cache_unuse(struct artifact_cache *cache, const char *folder);
 /* Whether a path lies in the cache. */

@@ -51,7 +51,7 @@ struct artifact_cache *artifact_cache_open(const struct artifact_options *option
     struct artifact_cache *cache = xcalloc(1, sizeof(*cache));
     cache->options = options;
     cache->root_fd = cache->objects_fd = cache->sources_fd = cache->staging_fd = cache->locks_fd = cache->uses_fd = -1;
-    (void)pthread_mutex_init(&cache->mutex, NULL);
+    cache_uses_init(cache);
     if (file_make_dirs(wanted, FOLDER_MODE, err) == 0) {
         cache->root = realpath(wanted, NULL);
         if (cache->root == NULL) {
@@ -70,14 +70,13 @@ void artifact_cache_close(struct artifact_cache *cache) {
     if (cache == NULL) {
         return;
     }
+    cache_uses_release(cache);
     const int fds[] = {cache->uses_fd, cache->locks_fd, cache->staging_fd, cache->sources_fd, cache->objects_fd, cache->root_fd};
     for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
         if (fds[i] >= 0) {
             close(fds[i]);
         }
     }
-    cache_uses_release(cache);
-    (void)pthread_mutex_destroy(&cache->mutex);
     free(cache->root);
     free(cache);
 }

@@ -11,6 +11,17 @@
 
 #define CACHE_KEY_BYTES OBJECT_ID_BYTES
 
+struct cache_uses {
+    pthread_mutex_t mutex;  /* guards what follows; never held while a lock is asked for */
+    pthread_cond_t changed; /* there is something to lock or unlock, or it was done */
+    struct map items;       /* object id -> struct use */
+    pthread_t keeper;       /* sets locks for those who must not wait */
+    bool has_keeper;
+    bool is_ending;
+    bool is_blind; /* a lock could not be set, so that nobody else's may be seen either: nothing is removed */
+    bool has_warned;
+};
+
 struct artifact_cache {
     const struct artifact_options *options;
     char *root; /* <cache>/v1, absolute */
@@ -19,18 +30,19 @@ struct artifact_cache {
     int sources_fd;
     int staging_fd;
     int locks_fd;
-    int uses_fd;           /* its byte locks are this handle's uses */
-    pthread_mutex_t mutex; /* guards `uses` */
-    struct map uses;       /* object id -> struct use */
+    int uses_fd; /* its byte locks are this handle's uses */
+    struct cache_uses uses;
 };
 
 void cache_key(const char *text, char out[CACHE_KEY_BYTES]);
 
 /* ---- uses (uses.c) ---- */
-/* The object stays for a while, until somebody says that it is used: who was given its folder must have the time. */
+void cache_uses_init(struct artifact_cache *cache);
+/* The object stays for a while, until somebody says that it is used: who was given its folder must have the time. May wait for
+ * whoever removes it now. */
 void cache_hold(struct artifact_cache *cache, const char *id);
 /* Calls remove(arg) when nobody, here or in another process, uses the object; nobody begins to meanwhile. 1: it was called and
- * returned 0. 0: in use. */
+ * returned 0. 0: in use, or nobody can say, as on a file system without locks. */
 int cache_unless_used(struct artifact_cache *cache, const char *id, int (*remove)(void *arg), void *arg);
 bool cache_is_used(struct artifact_cache *cache, const char *id);
 void cache_uses_release(struct artifact_cache *cache);
