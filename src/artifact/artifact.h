@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ARTIFACT_FILES_MAX 64
+#define ARTIFACT_FILES_MAX 1024
 #define ARTIFACT_SECRETS_MAX 64
 #define ARTIFACT_BYTES_MAX_DEFAULT (16ull << 30)
 

@@ -15,6 +15,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#define OPEN_MAX 16 /* files at a time: each has two descriptors, a large one a thread that hashes it */
 #define PARTS_DEFAULT 4
 #define PARTS_MAX 16
 #define STALL_MS_DEFAULT 30000
@@ -33,7 +34,8 @@ struct download;
 
 /* A file on its way. */
 struct item {
-    struct staged staged;
+    struct staged staged; /* closed before its turn, and when it is finished */
+    uint64_t finished_bytes;
     struct follower *follower;
     uint64_t followed;
     bool is_unranged; /* its server sends the whole file in any case */
@@ -66,7 +68,7 @@ struct lane {
 
 struct download {
     const struct download_args *args;
-    struct item items[ARTIFACT_FILES_MAX];
+    struct manifest *manifest; /* of the files that are finished */
     struct lane lanes[PARTS_MAX];
     size_t lane_count;
     bool has_news; /* an exchange ended */
@@ -78,6 +80,9 @@ struct download {
     uint64_t resumed_bytes;
     uint64_t received_bytes; /* what was thrown away too */
     struct pace pace;
+    size_t opened_count; /* items so far */
+    size_t open_count;   /* and now */
+    struct item items[]; /* one a file of the listing */
 };
 
 static bool is_large(const struct item *item) {
@@ -89,7 +94,7 @@ static bool is_large(const struct item *item) {
 static uint64_t bytes_done(const struct download *download) {
     uint64_t sum = 0;
     for (size_t i = 0; i < download->args->listing->count; i++) {
-        sum += staged_bytes(&download->items[i].staged);
+        sum += download->items[i].finished_bytes + staged_bytes(&download->items[i].staged);
     }
     return sum;
 }
@@ -290,7 +295,7 @@ static int lane_ask(struct lane *lane, struct error *err) {
 
 /* The next chunk that nobody works at, in order: the hash follows the beginning of a file. */
 static bool take_work(struct download *download, struct lane *lane) {
-    for (size_t i = 0; i < download->args->listing->count; i++) {
+    for (size_t i = 0; i < download->opened_count; i++) {
         struct item *item = &download->items[i];
         struct staged *staged = &item->staged;
         while (item->next_chunk < staged->chunk_count &&
@@ -421,9 +426,121 @@ static int judge_all(struct download *download, struct error *err) {
             return -1;
         }
     }
-    for (size_t i = 0; i < download->args->listing->count; i++) {
+    for (size_t i = 0; i < download->opened_count; i++) {
         if (download->items[i].must_restart && restart(download, &download->items[i], err) < 0) {
             return -1;
+        }
+    }
+    return 0;
+}
+
+/* ---- files that lie here already ---- */
+
+static int copy_local(struct item *item, struct error *err) {
+    struct staged *staged = &item->staged;
+    struct stat status;
+    cleanup_close int from = open(staged->file->local, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (from < 0 || fstat(from, &status) < 0) {
+        return error_set_errno(err, "%s", staged->file->local);
+    }
+    if (!S_ISREG(status.st_mode)) {
+        return error_set(err, ERROR_INVALID, "%s is not a regular file", staged->file->local);
+    }
+    if (staged_restart(staged, false, err) < 0) {
+        return -1;
+    }
+    cleanup_free char *piece = xmalloc(COPY_BYTES);
+    ssize_t got = 0;
+    while ((got = read(from, piece, COPY_BYTES)) > 0) {
+        if (staged_write(staged, 0, piece, (size_t)got, err) < 0) {
+            return -1;
+        }
+    }
+    item->is_whole = true;
+    return got < 0 ? error_set_errno(err, "%s", staged->file->local) : 0;
+}
+
+/* ---- the end of a file ---- */
+
+static int finish_item(struct download *download, struct item *item, struct error *err) {
+    const struct artifact_file *file = item->staged.file;
+    char sha256[HASH_HEX_BYTES];
+    struct stat status;
+    int result = 0;
+    if (item->follower != NULL) {
+        follower_advance(item->follower, staged_prefix(&item->staged));
+        result = follower_finish(take_pointer(item->follower), sha256, err);
+    } else {
+        result = digests_of_file(item->staged.fd, file, sha256, err);
+    }
+    if (result < 0) {
+        return error_wrap(err, "%s", download->args->label);
+    }
+    if (fstat(item->staged.fd, &status) < 0 || fsync(item->staged.fd) < 0) {
+        return error_set_errno(err, "%s cannot be synced", file->name);
+    }
+    if (file->bytes != UINT64_MAX && (uint64_t)status.st_size != file->bytes) {
+        return error_set(err, ERROR_INVALID, "%s: %s: expected %llu bytes, found %llu", download->args->label, file->name,
+                         (unsigned long long)file->bytes, (unsigned long long)status.st_size);
+    }
+    manifest_add(download->manifest, xstrdup(file->name), (uint64_t)status.st_size, sha256);
+    item->finished_bytes = (uint64_t)status.st_size;
+    staged_close(&item->staged);
+    download->open_count--;
+    return 0;
+}
+
+/* ---- which files are open ---- */
+
+static bool is_there(const struct download *download, const struct item *item) {
+    for (size_t i = 0; i < download->lane_count; i++) {
+        if (download->lanes[i].item == item) {
+            return false;
+        }
+    }
+    return item->is_whole || (item->staged.file != NULL && staged_bytes(&item->staged) == item->staged.file->bytes);
+}
+
+/* Finishes the first file that is there. 1, 0 when none is, or -1. */
+static int finish_one(struct download *download, struct error *err) {
+    for (size_t i = 0; i < download->opened_count; i++) {
+        struct item *item = &download->items[i];
+        if (item->staged.file != NULL && is_there(download, item)) {
+            return finish_item(download, item, err) < 0 ? -1 : 1;
+        }
+    }
+    return 0;
+}
+
+static int open_next(struct download *download, struct error *err) {
+    const struct artifact_file *file = &download->args->listing->files[download->opened_count];
+    struct item *item = &download->items[download->opened_count];
+    if (staged_open(download->args->folder, file, file->bytes >= CHUNKED_BYTES, &item->staged, err) < 0) {
+        return -1;
+    }
+    download->opened_count++;
+    download->open_count++;
+    if (file->local != NULL && copy_local(item, err) < 0) {
+        return -1;
+    }
+    download->resumed_bytes += staged_bytes(&item->staged);
+    begin_following(item);
+    return 0;
+}
+
+/* What is there is finished when another file wants its place, so the hash of a large one has had its time. */
+static int open_more(struct download *download, struct error *err) {
+    while (download->opened_count < download->args->listing->count) {
+        int result = download->open_count < OPEN_MAX ? 1 : finish_one(download, err);
+        if (result <= 0) {
+            return result;
+        }
+        if (open_next(download, err) < 0) {
+            return -1;
+        }
+        show(download);
+        if (atomic_load(&download->args->progress->is_cancelled)) { /* an earlier process may have left a lot to hash */
+            return error_set(err, ERROR_TIMEOUT, "the fetch was cancelled");
         }
     }
     return 0;
@@ -472,7 +589,7 @@ static int run(struct download *download, struct error *err) {
     int64_t due_ms = 0;
     int busy = 0;
     pace_init(&download->pace, STALLS_A_WINDOW * stall_ms(download), clock_now_ms());
-    while ((busy = start_lanes(download, &due_ms, err)) == 1) {
+    while ((busy = open_more(download, err)) == 0 && (busy = start_lanes(download, &due_ms, err)) == 1) {
         int64_t wait_ms = due_ms - clock_now_ms();
         if (check_pace(download, err) < 0 ||
             exchange_run(download->args->http, &download->has_news, wait_ms > 0 ? wait_ms : 0, err) < 0) {
@@ -487,76 +604,6 @@ static int run(struct download *download, struct error *err) {
     return busy;
 }
 
-/* ---- files that lie here already ---- */
-
-static int copy_local(struct item *item, struct error *err) {
-    struct staged *staged = &item->staged;
-    struct stat status;
-    cleanup_close int from = open(staged->file->local, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (from < 0 || fstat(from, &status) < 0) {
-        return error_set_errno(err, "%s", staged->file->local);
-    }
-    if (!S_ISREG(status.st_mode)) {
-        return error_set(err, ERROR_INVALID, "%s is not a regular file", staged->file->local);
-    }
-    if (staged_restart(staged, false, err) < 0) {
-        return -1;
-    }
-    cleanup_free char *piece = xmalloc(COPY_BYTES);
-    ssize_t got = 0;
-    while ((got = read(from, piece, COPY_BYTES)) > 0) {
-        if (staged_write(staged, 0, piece, (size_t)got, err) < 0) {
-            return -1;
-        }
-    }
-    item->is_whole = true;
-    return got < 0 ? error_set_errno(err, "%s", staged->file->local) : 0;
-}
-
-/* ---- the end of a file ---- */
-
-static int finish_item(struct download *download, struct item *item, struct manifest *manifest, struct error *err) {
-    struct manifest_file *row = &manifest->files[manifest->count];
-    const struct artifact_file *file = item->staged.file;
-    struct stat status;
-    int result = 0;
-    if (item->follower != NULL) {
-        follower_advance(item->follower, staged_prefix(&item->staged));
-        result = follower_finish(take_pointer(item->follower), row->sha256, err);
-    } else {
-        result = digests_of_file(item->staged.fd, file, row->sha256, err);
-    }
-    if (result < 0) {
-        return error_wrap(err, "%s", download->args->label);
-    }
-    if (fstat(item->staged.fd, &status) < 0 || fsync(item->staged.fd) < 0) {
-        return error_set_errno(err, "%s cannot be synced", file->name);
-    }
-    if (file->bytes != UINT64_MAX && (uint64_t)status.st_size != file->bytes) {
-        return error_set(err, ERROR_INVALID, "%s: %s: expected %llu bytes, found %llu", download->args->label, file->name,
-                         (unsigned long long)file->bytes, (unsigned long long)status.st_size);
-    }
-    row->name = xstrdup(file->name);
-    row->bytes = (uint64_t)status.st_size;
-    manifest->count++;
-    return 0;
-}
-
-static int open_items(struct download *download, struct error *err) {
-    const struct artifact_listing *listing = download->args->listing;
-    for (size_t i = 0; i < listing->count; i++) {
-        struct item *item = &download->items[i];
-        if (staged_open(download->args->folder, &listing->files[i], listing->files[i].bytes >= CHUNKED_BYTES, &item->staged, err) <
-                0 ||
-            (listing->files[i].local != NULL && copy_local(item, err) < 0)) {
-            return -1;
-        }
-        begin_following(item);
-    }
-    download->resumed_bytes = bytes_done(download);
-    return 0;
-}
-
 static void release(struct download *download) {
     for (size_t i = 0; i < ARRAY_LEN(download->lanes); i++) {
         if (download->lanes[i].item != NULL) {
@@ -564,7 +611,7 @@ static void release(struct download *download) {
             lane_clear(&download->lanes[i]);
         }
     }
-    for (size_t i = 0; i < download->args->listing->count; i++) {
+    for (size_t i = 0; i < download->opened_count; i++) {
         follower_abandon(download->items[i].follower);
         staged_close(&download->items[i].staged);
     }
@@ -572,20 +619,20 @@ static void release(struct download *download) {
 }
 
 int download_files(const struct download_args *args, struct manifest *ret, bool *ret_is_stale, struct error *err) {
-    struct download *download = xcalloc(1, sizeof(*download));
+    struct download *download = xcalloc(1, sizeof(*download) + args->listing->count * sizeof(download->items[0]));
     unsigned parts = args->options->parts > 0 ? args->options->parts : PARTS_DEFAULT;
     download->args = args;
+    download->manifest = ret;
     download->lane_count = parts < PARTS_MAX ? parts : PARTS_MAX;
     download->bytes_max = args->options->artifact_bytes_max > 0 ? args->options->artifact_bytes_max : ARTIFACT_BYTES_MAX_DEFAULT;
     download->started_ms = download->said_ms = clock_now_ms();
     for (size_t i = 0; i < download->lane_count; i++) {
         download->lanes[i].download = download;
     }
-    int result = open_items(download, err);
-    result = result < 0 ? result : run(download, err);
+    int result = run(download, err);
     show(download);
-    for (size_t i = 0; i < args->listing->count && result == 0; i++) {
-        result = finish_item(download, &download->items[i], ret, err);
+    for (size_t i = 0; i < download->opened_count && result == 0; i++) {
+        result = download->items[i].staged.file != NULL ? finish_item(download, &download->items[i], err) : 0;
     }
     *ret_is_stale = download->is_stale;
     release(download);

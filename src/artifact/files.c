@@ -54,8 +54,11 @@ struct artifact_file *source_add_file(struct artifact_listing *listing, const ch
         }
     }
     if (listing->count == ARTIFACT_FILES_MAX) {
-        error_set(err, ERROR_LIMIT, "the source has more than %d files of an adapter", ARTIFACT_FILES_MAX);
+        error_set(err, ERROR_LIMIT, "the source has more than %d files of an artifact", ARTIFACT_FILES_MAX);
         return NULL;
+    }
+    if ((listing->count & (listing->count - 1)) == 0) { /* grows by doubling */
+        listing->files = xrealloc(listing->files, (listing->count == 0 ? 1 : 2 * listing->count) * sizeof(listing->files[0]));
     }
     struct artifact_file *file = &listing->files[listing->count++];
     *file = (struct artifact_file){.name = xstrdup(name)};
@@ -69,6 +72,7 @@ void artifact_listing_release(struct artifact_listing *listing) {
         free(listing->files[i].key);
         free(listing->files[i].local);
     }
+    free(listing->files);
     free(listing->version);
     *listing = (struct artifact_listing){0};
 }

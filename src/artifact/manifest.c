@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define VALUES_MAX 1024
+#define VALUES_MAX (8 * ARTIFACT_FILES_MAX)
 
 bool manifest_is_id(const char *text) {
     return strlen(text) == OBJECT_ID_BYTES - 1 && strspn(text, "0123456789abcdef") == OBJECT_ID_BYTES - 1;
@@ -36,10 +36,21 @@ static const char *digest_of(const struct manifest *manifest) {
     return "";
 }
 
+void manifest_add(struct manifest *manifest, char *name, uint64_t bytes, const char *sha256) {
+    if ((manifest->count & (manifest->count - 1)) == 0) { /* grows by doubling */
+        manifest->files = xrealloc(manifest->files, (manifest->count == 0 ? 1 : 2 * manifest->count) * sizeof(manifest->files[0]));
+    }
+    struct manifest_file *file = &manifest->files[manifest->count++];
+    *file = (struct manifest_file){.name = name, .bytes = bytes};
+    (void)snprintf(file->sha256, sizeof(file->sha256), "%s", sha256);
+}
+
 void manifest_seal(struct manifest *manifest) {
     cleanup_buffer struct buffer text = BUFFER_INIT;
     char hex[HASH_HEX_BYTES];
-    qsort(manifest->files, manifest->count, sizeof(manifest->files[0]), by_name);
+    if (manifest->count > 0) {
+        qsort(manifest->files, manifest->count, sizeof(manifest->files[0]), by_name);
+    }
     manifest->bytes = 0;
     for (size_t i = 0; i < manifest->count; i++) {
         buffer_printf(&text, "%s/%s\n", manifest->files[i].name, manifest->files[i].sha256);
@@ -71,10 +82,7 @@ static int read_file_row(const json_t *row, struct manifest *ret, struct error *
     if (!is_plain_name(name) || !is_sha256(sha256) || bytes < 0 || ret->count == ARTIFACT_FILES_MAX) {
         return error_set(err, ERROR_INVALID, MANIFEST_FILE ": the row of file \"%.64s\" is not as it was written", name);
     }
-    struct manifest_file *file = &ret->files[ret->count++];
-    file->name = xstrdup(name);
-    file->bytes = (uint64_t)bytes;
-    (void)snprintf(file->sha256, sizeof(file->sha256), "%s", sha256);
+    manifest_add(ret, xstrdup(name), (uint64_t)bytes, sha256);
     return 0;
 }
 
@@ -108,6 +116,7 @@ void manifest_release(struct manifest *manifest) {
     for (size_t i = 0; i < manifest->count; i++) {
         free(manifest->files[i].name);
     }
+    free(manifest->files);
     free(manifest->url);
     free(manifest->version);
     *manifest = (struct manifest){0};

@@ -8,7 +8,7 @@
 #include "base/buffer.h"
 
 #define MANIFEST_FILE "manifest.json"
-#define MANIFEST_BYTES_MAX (256u << 10)
+#define MANIFEST_BYTES_MAX (512u << 10)
 #define OBJECT_ID_BYTES 33 /* 32 hexadecimal digits */
 
 struct manifest_file {
@@ -23,10 +23,12 @@ struct manifest {
     char *version;
     char digest[HASH_HEX_BYTES]; /* of the weights */
     uint64_t bytes;
-    struct manifest_file files[ARTIFACT_FILES_MAX]; /* by name */
+    struct manifest_file *files; /* by name; at most ARTIFACT_FILES_MAX */
     size_t count;
 };
 
+/* A new row, which takes the name; there is room. */
+void manifest_add(struct manifest *manifest, char *name, uint64_t bytes, const char *sha256);
 /* Sorts the files and derives id, digest and bytes from them. */
 void manifest_seal(struct manifest *manifest);
 void manifest_write(const struct manifest *manifest, struct buffer *out);

@@ -21,8 +21,8 @@ struct artifact_file {
 };
 
 struct artifact_listing {
-    char *version; /* see artifact_found.version */
-    struct artifact_file files[ARTIFACT_FILES_MAX];
+    char *version;               /* see artifact_found.version */
+    struct artifact_file *files; /* at most ARTIFACT_FILES_MAX */
     size_t count;
 };
 void artifact_listing_release(struct artifact_listing *listing);
@@ -31,7 +31,8 @@ void artifact_listing_release(struct artifact_listing *listing);
  * is relative to the artifact's folder. */
 bool source_is_needed(const char *name, bool is_pickle_allowed);
 /* A new row, zeroed but for its name. ERROR_INVALID for a name that is empty, "." or "..", has a slash, a backslash, a control
- * character or more than 255 bytes, or is there already; ERROR_LIMIT past ARTIFACT_FILES_MAX. Borrowed from the listing. */
+ * character or more than 255 bytes, or is there already; ERROR_LIMIT past ARTIFACT_FILES_MAX. Borrowed from the listing,
+ * until the next row. */
 struct artifact_file *source_add_file(struct artifact_listing *listing, const char *name, struct error *err);
 
 struct source_args {
