@@ -7,6 +7,7 @@
 #include "artifact/exchange.h"
 #include "artifact/fetch_folder.h"
 #include "artifact/folders.h"
+#include "artifact/model_files.h"
 #include "artifact/source.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -74,6 +75,9 @@ static void append_endpoints(const struct fetch *fetch, struct buffer *text) {
 static void key_of(const struct fetch *fetch, const char *kind, const char *url, const char *version, char out[CACHE_KEY_BYTES]) {
     cleanup_buffer struct buffer text = BUFFER_INIT;
     buffer_printf(&text, "%s\n%s\n%s", kind, url, version);
+    if (fetch->wanted->model_suffixes != NULL) { /* other files of the same version */
+        buffer_printf(&text, "\nmodel %s", fetch->wanted->model_suffixes);
+    }
     append_endpoints(fetch, &text);
     cache_key(buffer_text(&text), out);
 }
@@ -101,7 +105,11 @@ static int check_object(struct fetch *fetch, struct error *err) {
                          fetch->manifest.digest);
     }
     cleanup_close int folder = folder_open(fetch->cache->objects_fd, fetch->manifest.id, 0, err);
-    return folder < 0 ? -1 : artifact_check_folder(folder, fetch->label, &args, err);
+    if (folder < 0) {
+        return -1;
+    }
+    return fetch->wanted->model_suffixes != NULL ? model_check_folder(folder, &fetch->manifest, fetch->label, err)
+                                                 : artifact_check_folder(folder, fetch->label, &args, err);
 }
 
 /* 1 found (fetch->manifest is set), 0 not, -1 found and not what was wanted. */
@@ -216,10 +224,8 @@ static bool has_file(const struct artifact_listing *listing, const char *name) {
     return false;
 }
 
-static int check_listing(const struct fetch *fetch, uint64_t *ret_total, struct error *err) {
+static int check_adapters_files(const struct fetch *fetch, struct error *err) {
     const struct artifact_listing *listing = &fetch->listing;
-    uint64_t most = fetch->options->artifact_bytes_max > 0 ? fetch->options->artifact_bytes_max : ARTIFACT_BYTES_MAX_DEFAULT;
-    uint64_t total = 0;
     if (!has_file(listing, "adapter_config.json")) {
         return error_set(err, ERROR_NOT_FOUND, "%s has no adapter_config.json: expected the folder of a PEFT adapter",
                          fetch->label);
@@ -229,6 +235,18 @@ static int check_listing(const struct fetch *fetch, uint64_t *ret_total, struct 
         return error_set(err, ERROR_NOT_FOUND, "%s has no adapter_model.safetensors%s", fetch->label,
                          fetch->options->is_pickle_allowed ? " and no adapter_model.bin"
                                                            : " (adapter_model.bin is not looked at without --allow-pickle)");
+    }
+    return 0;
+}
+
+static int check_listing(const struct fetch *fetch, uint64_t *ret_total, struct error *err) {
+    const struct artifact_listing *listing = &fetch->listing;
+    const struct source_filter filter = source_filter_of(fetch->options, fetch->wanted);
+    uint64_t most = fetch->options->artifact_bytes_max > 0 ? fetch->options->artifact_bytes_max : ARTIFACT_BYTES_MAX_DEFAULT;
+    uint64_t total = 0;
+    if ((filter.model_suffixes != NULL ? model_check_listing(listing, &filter, fetch->label, err)
+                                       : check_adapters_files(fetch, err)) < 0) {
+        return -1;
     }
     for (size_t i = 0; i < listing->count; i++) {
         uint64_t bytes = listing->files[i].bytes == UINT64_MAX ? 0 : listing->files[i].bytes;

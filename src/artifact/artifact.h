@@ -61,6 +61,9 @@ struct artifact_wanted {
     /* What an earlier fetch found (artifact_found.version), "" = any. A source that keeps its past (the hub) gives just that one;
      * of another, ERROR_CONFLICT when it has something else now, unless the cache has it still. */
     const char *version;
+    /* NULL = an adapter. Else a base model (artifact/model_files.h): the files that end in one of these, joined by commas, where
+     * "/model.gguf" is a whole name; "" = those that engines read. */
+    const char *model_suffixes;
     int max_rank;                           /* the engine's limit; 0 = none known */
     const struct artifact_secrets *secrets; /* NULL = none: the environment's credentials */
 };

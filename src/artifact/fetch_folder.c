@@ -46,6 +46,10 @@ int fetch_folder(const struct artifact_options *options, const struct artifact_w
         found_is(ret, path, true); /* the engine may see it, or run as somebody who may */
         return 0;
     }
+    if (wanted->model_suffixes != NULL) { /* for whoever starts an engine with it to judge */
+        found_is(ret, path, false);
+        return 0;
+    }
     if (artifact_check_folder(folder, path, &args, err) < 0) {
         if (err != NULL && err->code == ERROR_DENIED) {
             found_is(ret, path, true);

@@ -2,6 +2,7 @@
 #include "artifact/source.h"
 
 #include "adapter/peft.h"
+#include "artifact/model_files.h"
 
 #include <string.h>
 #include <strings.h>
@@ -26,9 +27,20 @@ static bool is_one_of(const char *name, const char *const *list, size_t count) {
     return false;
 }
 
-bool source_is_needed(const char *name, bool is_pickle_allowed) {
+struct source_filter source_filter_of(const struct artifact_options *options, const struct artifact_wanted *wanted) {
+    return (struct source_filter){.is_pickle_allowed = options->is_pickle_allowed, .model_suffixes = wanted->model_suffixes};
+}
+
+const char *source_needs(const struct source_filter *filter) {
+    return filter->model_suffixes == NULL ? PEFT_CONFIG_FILE : "file of a model";
+}
+
+bool source_is_needed(const char *name, const struct source_filter *filter) {
+    if (filter->model_suffixes != NULL) {
+        return model_file_is_needed(name, filter);
+    }
     return is_one_of(name, always, ARRAY_LEN(always)) || is_one_of(name, tokenizer, ARRAY_LEN(tokenizer)) ||
-           (is_pickle_allowed && strcmp(name, "adapter_model.bin") == 0);
+           (filter->is_pickle_allowed && strcmp(name, "adapter_model.bin") == 0);
 }
 
 /* One part of a path and nothing that a terminal, a log or a path would take for something else. */

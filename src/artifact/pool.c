@@ -81,6 +81,7 @@ static void copy_wanted(struct job *job, const struct artifact_wanted *wanted) {
         .revision = copy(wanted->revision),
         .digest = copy(wanted->digest),
         .version = copy(wanted->version),
+        .model_suffixes = wanted->model_suffixes != NULL ? copy(wanted->model_suffixes) : NULL,
         .max_rank = wanted->max_rank,
         .secrets = wanted->secrets != NULL ? &job->secrets : NULL,
     };
@@ -99,6 +100,7 @@ static void job_free(struct job *job) {
     wipe(job->wanted.revision);
     wipe(job->wanted.digest);
     wipe(job->wanted.version);
+    wipe(job->wanted.model_suffixes);
     if (job->result == 0) {
         artifact_found_release(&job->found);
     }
@@ -117,7 +119,8 @@ static void key_of(const struct artifact_wanted *wanted, char out[HASH_HEX_BYTES
     append(&text, wanted->revision);
     append(&text, wanted->digest);
     append(&text, wanted->version);
-    buffer_printf(&text, "%d,%d,", wanted->max_rank, wanted->secrets != NULL);
+    append(&text, wanted->model_suffixes);
+    buffer_printf(&text, "%d,%d,%d,", wanted->model_suffixes != NULL, wanted->max_rank, wanted->secrets != NULL);
     for (size_t i = 0; wanted->secrets != NULL && i < wanted->secrets->count; i++) {
         append(&text, wanted->secrets->items[i].key);
         append(&text, wanted->secrets->items[i].value);

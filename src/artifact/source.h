@@ -27,9 +27,17 @@ struct artifact_listing {
 };
 void artifact_listing_release(struct artifact_listing *listing);
 
-/* Which files of a source are needed: adapter_config.json, the weights, and what a tokenizer adds; nothing else is fetched. `name`
- * is relative to the artifact's folder. */
-bool source_is_needed(const char *name, bool is_pickle_allowed);
+/* What is looked for. */
+struct source_filter {
+    bool is_pickle_allowed;
+    const char *model_suffixes; /* as artifact_wanted has them; NULL = an adapter */
+};
+struct source_filter source_filter_of(const struct artifact_options *options, const struct artifact_wanted *wanted);
+/* Which files of a source are needed. Of an adapter: adapter_config.json, the weights, and what a tokenizer adds; of a model what
+ * artifact/model_files.h says; nothing else is fetched. `name` is relative to the artifact's folder. */
+bool source_is_needed(const char *name, const struct source_filter *filter);
+/* "adapter_config.json", or what a model lacks, for messages about a folder that holds nothing of use. */
+const char *source_needs(const struct source_filter *filter);
 /* A new row, zeroed but for its name. ERROR_INVALID for a name that is empty, "." or "..", has a slash, a backslash, a control
  * character or more than 255 bytes, or is there already; ERROR_LIMIT past ARTIFACT_FILES_MAX. Borrowed from the listing,
  * until the next row. */

@@ -9,10 +9,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_page(const char *text, size_t len) {
     const struct gcs_place place = {.bucket = (char *)"models", .prefix = (char *)"a/"};
+    const struct source_filter filter = {.is_pickle_allowed = true};
     struct artifact_listing listing = {0};
     struct error err = {0};
     char *next = NULL;
-    if (gcs_page_read(text, len, &place, true, &listing, &next, &err) < 0 && err.message[0] == '\0') {
+    if (gcs_page_read(text, len, &place, &filter, &listing, &next, &err) < 0 && err.message[0] == '\0') {
         abort(); /* a refusal says why */
     }
     for (size_t i = 0; err.code == ERROR_NONE && i < listing.count; i++) {

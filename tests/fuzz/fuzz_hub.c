@@ -30,7 +30,7 @@ static void check_answers(const char *text, size_t len, const char *folder) {
     struct hub_place place = {.repo = (char *)"o/r", .revision = (char *)"main", .folder = (char *)folder};
     for (int is_tree = 0; is_tree < 2; is_tree++) {
         struct artifact_listing listing = {0};
-        struct hub_reading reading = {.place = &place, .is_pickle_allowed = true, .listing = &listing};
+        struct hub_reading reading = {.place = &place, .filter = {.is_pickle_allowed = true}, .listing = &listing};
         struct error err = {0};
         if ((is_tree ? hub_tree_read(&reading, text, len, &err) : hub_info_read(&reading, text, len, true, &err)) < 0) {
             check_refusal(&err);

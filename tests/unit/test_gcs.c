@@ -90,11 +90,12 @@ static void test_urls(void **state) {
 /* "name bytes etag md5 crc32c key" of each file, then the next page's token; or "error: ..." */
 static char *page_of(const char *text) {
     struct gcs_place place = {.bucket = (char *)"models", .prefix = (char *)"a/"};
+    const struct source_filter filter = {0};
     struct artifact_listing listing = {0};
     struct error err = {0};
     struct buffer out = BUFFER_INIT;
     char *next = NULL;
-    if (gcs_page_read(text, strlen(text), &place, false, &listing, &next, &err) < 0) {
+    if (gcs_page_read(text, strlen(text), &place, &filter, &listing, &next, &err) < 0) {
         buffer_printf(&out, "error: %d %s", (int)err.code, err.message);
     }
     for (size_t i = 0; err.code == ERROR_NONE && i < listing.count; i++) {

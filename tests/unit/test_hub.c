@@ -494,7 +494,7 @@ static void test_the_local_cache(void **state) {
     struct artifact_listing listing = {0};
     assert_int_equal(hub_cache_resolve(cache, &root, commit, &err), 0);
     assert_string_equal(commit, COMMIT);
-    assert_int_equal(hub_cache_list(cache, &root, commit, true, &listing, &err), 0);
+    assert_int_equal(hub_cache_list(cache, &root, commit, &(struct source_filter){.is_pickle_allowed = true}, &listing, &err), 0);
     assert_int_equal(listing.count, 2); /* not the link that leads out */
     for (size_t i = 0; i < listing.count; i++) {
         bool is_config = strcmp(listing.files[i].name, "adapter_config.json") == 0;
@@ -504,7 +504,7 @@ static void test_the_local_cache(void **state) {
     }
     artifact_listing_release(&listing);
     struct hub_place copied = {.repo = root.repo, .revision = root.revision, .folder = (char *)"copied"};
-    assert_int_equal(hub_cache_list(cache, &copied, commit, false, &listing, &err), 0);
+    assert_int_equal(hub_cache_list(cache, &copied, commit, &(struct source_filter){0}, &listing, &err), 0);
     assert_int_equal(listing.count, 1);
     assert_string_equal(listing.files[0].key, "copied/adapter_config.json");
     assert_string_equal(listing.files[0].git_sha1, "");
@@ -512,7 +512,7 @@ static void test_the_local_cache(void **state) {
     struct hub_place broken = {.repo = root.repo, .revision = (char *)"broken", .folder = root.folder};
     assert_int_equal(hub_cache_resolve(cache, &broken, commit, &err), -1);
     assert_int_equal(err.code, ERROR_NOT_FOUND);
-    assert_int_equal(hub_cache_list(cache, &inner, COMMIT, false, &listing, &err), -1);
+    assert_int_equal(hub_cache_list(cache, &inner, COMMIT, &(struct source_filter){0}, &listing, &err), -1);
     assert_int_equal(err.code, ERROR_NOT_FOUND);
     assert_non_null(strstr(err.message, "ckpt/1"));
 }

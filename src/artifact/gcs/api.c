@@ -123,13 +123,13 @@ static uint64_t number_of(const char *text) {
     return value;
 }
 
-static int read_object(const json_t *object, const struct gcs_place *place, bool is_pickle_allowed,
+static int read_object(const json_t *object, const struct gcs_place *place, const struct source_filter *filter,
                        struct artifact_listing *listing, struct error *err) {
     const char *name = json_string_at(object, "name", "");
     const char *size = json_string_at(object, "size", "");
     const char *generation = json_string_at(object, "generation", "");
     size_t prefix_len = strlen(place->prefix);
-    if (strncmp(name, place->prefix, prefix_len) != 0 || !source_is_needed(name + prefix_len, is_pickle_allowed)) {
+    if (strncmp(name, place->prefix, prefix_len) != 0 || !source_is_needed(name + prefix_len, filter)) {
         return 0;
     }
     if (!is_number(size) || !is_number(generation)) {
@@ -154,7 +154,7 @@ static int read_object(const json_t *object, const struct gcs_place *place, bool
     return 0;
 }
 
-int gcs_page_read(const char *text, size_t len, const struct gcs_place *place, bool is_pickle_allowed,
+int gcs_page_read(const char *text, size_t len, const struct gcs_place *place, const struct source_filter *filter,
                   struct artifact_listing *listing, char **ret_next, struct error *err) {
     cleanup_json json_t *page = json_parse_bounded(text, len, PAGE_VALUES_MAX, err);
     const json_t *items = json_object_get(page, "items"); /* absent when there are none */
@@ -168,7 +168,7 @@ int gcs_page_read(const char *text, size_t len, const struct gcs_place *place, b
     size_t i;
     json_t *object;
     json_array_foreach(items, i, object) {
-        if (read_object(object, place, is_pickle_allowed, listing, err) < 0) {
+        if (read_object(object, place, filter, listing, err) < 0) {
             return -1;
         }
     }

@@ -27,7 +27,7 @@ char *gcs_object_url(const char *endpoint, const char *bucket, const char *objec
 
 /* Adds the files of a page that are needed; key = the object's name, etag = its generation. *ret_next: the token of the next page,
  * of the caller's, NULL after the last. ERROR_INVALID for what is no page, ERROR_LIMIT. */
-int gcs_page_read(const char *text, size_t len, const struct gcs_place *place, bool is_pickle_allowed,
+int gcs_page_read(const char *text, size_t len, const struct gcs_place *place, const struct source_filter *filter,
                   struct artifact_listing *listing, char **ret_next, struct error *err) DAVIT_MUST_USE;
 
 /* What a status of the service means. `text`: the body, JSON or words. `shown`: what was asked for. `who`: whose identity was

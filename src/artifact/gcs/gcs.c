@@ -8,7 +8,7 @@
 #include <string.h>
 
 struct gcs_source {
-    const struct artifact_options *options;
+    struct source_filter filter;
     struct artifact_http *http;
     struct gcs_place place;
     char *shown; /* "gs://bucket/folder/" */
@@ -40,7 +40,7 @@ static void gcs_close(void *arg) {
 static int open_source(struct gcs_source *source, const struct source_args *args, struct error *err) {
     const char *emulator = getenv("STORAGE_EMULATOR_HOST");
     const char *revision = args->wanted->revision;
-    source->options = args->options;
+    source->filter = source_filter_of(args->options, args->wanted);
     source->http = args->http;
     source->is_emulated = emulator != NULL && *emulator != '\0';
     source->endpoint = gcs_endpoint(emulator);
@@ -139,8 +139,7 @@ static int read_page(struct gcs_source *source, const struct artifact_reply *rep
         explain(source, "", reply, err);
         return -1;
     }
-    return gcs_page_read(buffer_text(&reply->body), reply->body.len, &source->place, source->options->is_pickle_allowed, listing,
-                         ret_next, err);
+    return gcs_page_read(buffer_text(&reply->body), reply->body.len, &source->place, &source->filter, listing, ret_next, err);
 }
 
 static int read_pages(struct gcs_source *source, struct artifact_listing *listing, struct error *err) {
@@ -179,7 +178,7 @@ static int gcs_list(void *arg, struct artifact_listing *listing, struct error *e
         return -1;
     }
     if (listing->count == 0) {
-        return error_set(err, ERROR_NOT_FOUND, "%s holds no adapter_config.json", source->shown);
+        return error_set(err, ERROR_NOT_FOUND, "%s holds no %s", source->shown, source_needs(&source->filter));
     }
     listing->version = version_of(listing);
     return 0;

@@ -47,7 +47,7 @@ static int add_file(struct hub_reading *reading, const json_t *file, const char 
     const char *path = json_string_at(file, path_key, "");
     const char *name = name_in_folder(path, reading->place->folder);
     note_elsewhere(reading, path);
-    if (*name == '\0' || !source_is_needed(name, reading->is_pickle_allowed)) {
+    if (*name == '\0' || !source_is_needed(name, &reading->filter)) {
         return 0;
     }
     struct artifact_file *row = source_add_file(reading->listing, name, err);

@@ -18,7 +18,7 @@
 /* A reader of several answers about one repository. */
 struct hub_reading {
     const struct hub_place *place;
-    bool is_pickle_allowed;
+    struct source_filter filter;
     char commit[HUB_COMMIT_LEN + 1];
     bool is_gated; /* anybody may read the list, not everybody the files */
     struct artifact_listing

@@ -87,22 +87,21 @@ static int add_local(const char *root, const char *folder, const char *prefix, c
     return 0;
 }
 
-static int add_entries(const char *root, const char *folder, const struct hub_place *place, DIR *dir, bool is_pickle_allowed,
-                       struct artifact_listing *listing, struct error *err) {
+static int add_entries(const char *root, const char *folder, const struct hub_place *place, DIR *dir,
+                       const struct source_filter *filter, struct artifact_listing *listing, struct error *err) {
     struct dirent *entry;
     for (int count = 0; (entry = readdir(dir)) != NULL; count++) {
         if (count >= ENTRIES_MAX) {
             return error_set(err, ERROR_LIMIT, "%s holds more than %d files", folder, ENTRIES_MAX);
         }
-        if (source_is_needed(entry->d_name, is_pickle_allowed) &&
-            add_local(root, folder, place->folder, entry->d_name, listing, err) < 0) {
+        if (source_is_needed(entry->d_name, filter) && add_local(root, folder, place->folder, entry->d_name, listing, err) < 0) {
             return -1;
         }
     }
     return 0;
 }
 
-int hub_cache_list(const char *root, const struct hub_place *place, const char *commit, bool is_pickle_allowed,
+int hub_cache_list(const char *root, const struct hub_place *place, const char *commit, const struct source_filter *filter,
                    struct artifact_listing *listing, struct error *err) {
     cleanup_free char *folder = snapshot_folder(root, place, commit);
     DIR *dir = opendir(folder);
@@ -111,7 +110,7 @@ int hub_cache_list(const char *root, const struct hub_place *place, const char *
                          commit, *place->folder != '\0' ? ", folder " : "", place->folder,
                          errno == ENOENT ? "" : " (it cannot be read)");
     }
-    int result = add_entries(root, folder, place, dir, is_pickle_allowed, listing, err);
+    int result = add_entries(root, folder, place, dir, filter, listing, err);
     (void)closedir(dir);
     return result;
 }

@@ -16,7 +16,7 @@
 int hub_cache_resolve(const char *root, const struct hub_place *place, char ret_commit[HUB_COMMIT_LEN + 1],
                       struct error *err) DAVIT_MUST_USE;
 /* Adds the needed files of the folder at a commit: name, size, hash, local. ERROR_NOT_FOUND when the snapshot is not there. */
-int hub_cache_list(const char *root, const struct hub_place *place, const char *commit, bool is_pickle_allowed,
+int hub_cache_list(const char *root, const struct hub_place *place, const char *commit, const struct source_filter *filter,
                    struct artifact_listing *listing, struct error *err) DAVIT_MUST_USE;
 /* Sets `local` of each listed file that the cache has with the listed size and hash. */
 void hub_cache_use(const char *root, const struct hub_place *place, const char *commit, struct artifact_listing *listing);

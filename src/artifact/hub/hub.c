@@ -13,6 +13,7 @@
 struct hub_source {
     const struct artifact_options *options;
     const struct artifact_wanted *wanted;
+    struct source_filter filter;
     struct artifact_http *http;
     struct hub_place place;
     struct hub_identity identity;
@@ -60,6 +61,7 @@ static int hub_open(const struct source_args *args, void **ret_source, struct er
     struct hub_source *source = xcalloc(1, sizeof(*source));
     source->options = args->options;
     source->wanted = args->wanted;
+    source->filter = source_filter_of(args->options, args->wanted);
     source->http = args->http;
     if (open_source(source, err) < 0) {
         hub_close(source);
@@ -176,21 +178,45 @@ static const struct artifact_file *find_config(const struct artifact_listing *li
 }
 
 static int check_listing(const struct hub_source *source, const struct hub_reading *reading, struct error *err) {
+    const char *folder = source->place.folder;
+    if (source->filter.model_suffixes != NULL) {
+        return reading->listing->count > 0
+                   ? 0
+                   : error_set(err, ERROR_NOT_FOUND, "model \"%s\"%s%s at commit %.12s holds no %s", source->place.repo,
+                               *folder != '\0' ? ", folder " : "", folder, source->commit, source_needs(&source->filter));
+    }
     if (find_config(reading->listing) != NULL) {
         return 0;
     }
-    const char *folder = source->place.folder;
     return error_set(err, ERROR_NOT_FOUND, "model \"%s\"%s%s at commit %.12s has no " CONFIG "%s%.256s%s", source->place.repo,
                      *folder != '\0' ? ", folder " : "", folder, source->commit,
                      reading->elsewhere != NULL ? "; there is one in its folder \"" : "",
                      reading->elsewhere != NULL ? reading->elsewhere : "", reading->elsewhere != NULL ? "\": name that too" : "");
 }
 
+static const struct artifact_file *find_smallest(const struct artifact_listing *listing) {
+    const struct artifact_file *found = &listing->files[0];
+    for (size_t i = 1; i < listing->count; i++) {
+        found = listing->files[i].bytes < found->bytes ? &listing->files[i] : found;
+    }
+    return found;
+}
+
 /* Whoever may not read a gated model may still list it, so the caller's right is tried before a cache answers. */
 static int try_right(struct hub_source *source, const struct artifact_listing *listing, struct error *err) {
     struct artifact_reply reply = {0};
-    const char *path = find_config(listing)->key;
-    int result = ask(source, hub_file_url(source->identity.endpoint, &source->place, source->commit, path), path, &reply, err);
+    const struct artifact_file *config = find_config(listing);
+    const char *path = config != NULL ? config->key : find_smallest(listing)->key;
+    struct artifact_request request;
+    make_request(source, hub_file_url(source->identity.endpoint, &source->place, source->commit, path), &request);
+    artifact_request_header(&request, "Range: bytes=0-0"); /* of a model, it may be large */
+    request.body_bytes_max = HUB_ANSWER_BYTES_MAX;
+    int result = artifact_http_ask(source->http, &request, &reply, err);
+    artifact_request_release(&request);
+    if (result == 0 && reply.status != 200 && reply.status != 206 && reply.status != 416) { /* 416: it is empty */
+        explain(source, path, &reply, err);
+        result = -1;
+    }
     artifact_reply_release(&reply);
     return result;
 }
@@ -223,7 +249,7 @@ static int list_offline(struct hub_source *source, struct hub_reading *reading, 
     } else if (hub_cache_resolve(root, &source->place, source->commit, err) < 0) {
         return -1;
     }
-    if (hub_cache_list(root, &source->place, source->commit, source->options->is_pickle_allowed, reading->listing, err) < 0) {
+    if (hub_cache_list(root, &source->place, source->commit, &source->filter, reading->listing, err) < 0) {
         return -1;
     }
     return check_listing(source, reading, err);
@@ -231,8 +257,7 @@ static int list_offline(struct hub_source *source, struct hub_reading *reading, 
 
 static int hub_list(void *arg, struct artifact_listing *listing, struct error *err) {
     struct hub_source *source = arg;
-    struct hub_reading reading = {
-        .place = &source->place, .is_pickle_allowed = source->options->is_pickle_allowed, .listing = listing};
+    struct hub_reading reading = {.place = &source->place, .filter = source->filter, .listing = listing};
     struct error problem = {0};
     int result = source->is_offline ? list_offline(source, &reading, &problem) : list_online(source, &reading, &problem);
     free(reading.elsewhere);

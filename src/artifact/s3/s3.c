@@ -19,7 +19,7 @@
 #define ETAG_BYTES_MAX 256
 
 struct s3_source {
-    const struct artifact_options *options;
+    struct source_filter filter;
     struct artifact_http *http;
     struct s3_place place;
     char *shown; /* "s3://bucket/folder/" */
@@ -74,7 +74,7 @@ static int open_with(struct s3_source *source, const struct artifact_secrets *se
 static int open_source(struct s3_source *source, const struct source_args *args, struct error *err) {
     const struct artifact_wanted *wanted = args->wanted;
     struct aws_profile profile = {0};
-    source->options = args->options;
+    source->filter = source_filter_of(args->options, wanted);
     source->http = args->http;
     if (s3_place_parse(wanted->url, &source->place, err) < 0) {
         return -1;
@@ -200,8 +200,7 @@ static int on_object(void *arg, const struct s3_object *object, struct error *er
     struct reading *reading = arg;
     const char *prefix = reading->source->place.prefix;
     size_t prefix_len = strlen(prefix);
-    if (strncmp(object->key, prefix, prefix_len) != 0 ||
-        !source_is_needed(object->key + prefix_len, reading->source->options->is_pickle_allowed)) {
+    if (strncmp(object->key, prefix, prefix_len) != 0 || !source_is_needed(object->key + prefix_len, &reading->source->filter)) {
         return 0;
     }
     return add_file(reading, object->key + prefix_len, err);
@@ -350,9 +349,9 @@ static int s3_list(void *arg, struct artifact_listing *listing, struct error *er
     struct reading reading = {.source = arg, .listing = listing};
     int result = read_pages(&reading, err);
     if (result == 0 && listing->count == 0) {
-        return error_set(err, ERROR_NOT_FOUND, "%s holds no adapter_config.json", reading.source->shown);
+        return error_set(err, ERROR_NOT_FOUND, "%s holds no %s", reading.source->shown, source_needs(&reading.source->filter));
     }
-    if (result < 0 && err->code != ERROR_DENIED) {
+    if (result < 0 && (err->code != ERROR_DENIED || reading.source->filter.model_suffixes != NULL)) {
         return -1;
     }
     result = result == 0 ? ask_heads(reading.source, listing, err) : read_without_list(&reading, err);

@@ -29,6 +29,7 @@ static const char *const optional[] = {
 
 struct http_source {
     const struct artifact_options *options;
+    const char *model_suffixes; /* NULL = an adapter */
     struct artifact_http *http;
     struct source_http_url url;
     struct source_http_headers headers;
@@ -62,6 +63,7 @@ static void http_close(void *arg) {
 static int http_open(const struct source_args *args, void **ret_source, struct error *err) {
     struct http_source *source = xcalloc(1, sizeof(*source));
     source->options = args->options;
+    source->model_suffixes = args->wanted->model_suffixes;
     source->http = args->http;
     int result = 0;
     if (args->wanted->revision != NULL && args->wanted->revision[0] != '\0') {
@@ -281,6 +283,40 @@ static int add_weights(struct http_source *source, struct artifact_listing *list
     return add_file(source, listing, PICKLE, &sight, err);
 }
 
+static int add_adapter(struct http_source *source, struct artifact_listing *listing, struct error *err) {
+    if (add_needed(source, listing, CONFIG, err) < 0 || add_weights(source, listing, err) < 0) {
+        return -1;
+    }
+    size_t before = listing->count;
+    for (size_t i = 0; i < ARRAY_LEN(optional) && (i == 0 || listing->count > before); i++) {
+        if (add_optional(source, listing, optional[i], err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Of a model: files that were named whole, "/model.gguf,/config.json". */
+static int add_named(struct http_source *source, struct artifact_listing *listing, struct error *err) {
+    for (const char *at = source->model_suffixes; *at == '/';) {
+        size_t len = strcspn(at, ",");
+        cleanup_free char *name = xstrndup(at + 1, len - 1);
+        const struct source_filter filter = {source->options->is_pickle_allowed, source->model_suffixes};
+        if (!source_is_needed(name, &filter)) {
+            return error_set(err, ERROR_UNSUPPORTED, "%s%.256s: pickle can run code when it is read, and is not allowed here",
+                             source->url.folder, name);
+        }
+        if (add_needed(source, listing, name, err) < 0) {
+            return -1;
+        }
+        at += at[len] == ',' ? len + 1 : len;
+    }
+    return listing->count > 0
+               ? 0
+               : error_set(err, ERROR_UNSUPPORTED,
+                           "%s: nobody can ask a web server what it holds: expected the URL of a model's file", source->url.folder);
+}
+
 static char *take_version(struct http_source *source) {
     struct hash hash;
     char hex[HASH_HEX_BYTES];
@@ -296,14 +332,8 @@ static int http_list(void *arg, struct artifact_listing *listing, struct error *
     if (source->version == NULL || EVP_DigestInit_ex(source->version, EVP_sha256(), NULL) != 1) {
         return error_set(err, ERROR_INTERNAL, "SHA-256 is not to be had");
     }
-    if (add_needed(source, listing, CONFIG, err) < 0 || add_weights(source, listing, err) < 0) {
+    if ((source->model_suffixes != NULL ? add_named(source, listing, err) : add_adapter(source, listing, err)) < 0) {
         return -1;
-    }
-    size_t before = listing->count;
-    for (size_t i = 0; i < ARRAY_LEN(optional) && (i == 0 || listing->count > before); i++) {
-        if (add_optional(source, listing, optional[i], err) < 0) {
-            return -1;
-        }
     }
     listing->version = take_version(source);
     return 0;
