@@ -2,6 +2,7 @@
 #include "adapter/artifact_url.h"
 #include "artifact/address.h"
 #include "artifact/cache/cache.h"
+#include "artifact/model_files.h"
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -22,6 +23,7 @@
 #define SECRET_BYTES_MAX (64u << 10)
 #define COPY_BYTES (1u << 20)
 #define SHOW_EVERY_MS 200
+#define MODEL_BYTES_MAX (16ull << 40) /* the disk is what counts */
 
 struct settings {
     const char *to;
@@ -37,6 +39,7 @@ struct settings {
     int64_t max_rank;
     bool is_offline;
     bool is_pickle_allowed;
+    bool is_model;
     struct option_strings addresses;
     struct option_strings secret_files;
 };
@@ -247,15 +250,22 @@ static int run(const struct settings *settings, const char *url, const struct se
         .is_offline = settings->is_offline,
         .addresses = settings->addresses.values,
         .ca_file = settings->ca_file,
+        .artifact_bytes_max = settings->is_model ? MODEL_BYTES_MAX : 0,
     };
     if (cache_path == NULL ||
         (settings->cache_size != NULL && artifact_parse_bytes(settings->cache_size, &options.cache_bytes_max, err) < 0)) {
         return -1;
     }
-    struct pull pull = {.wanted = {.url = url,
+    cleanup_free char *folder_url = NULL;
+    cleanup_free char *file = NULL;
+    bool is_file = settings->is_model && model_url_split(url, &folder_url, &file);
+    struct pull pull = {.wanted = {.url = is_file ? folder_url : url,
                                    .revision = settings->revision,
                                    .digest = settings->digest,
                                    .version = "",
+                                   .model_suffixes = is_file              ? file
+                                                     : settings->is_model ? ""
+                                                                          : NULL,
                                    .max_rank = (int)settings->max_rank,
                                    .secrets = secrets->given.count > 0 ? &secrets->given : NULL}};
     int64_t started_ms = clock_now_ms();
@@ -292,6 +302,10 @@ int cli_pull(int argc, char **argv) {
          .target = &settings.to,
          .value_name = "DIR",
          .help = "copy the files there and print that folder; without it the folder in the cache is printed"},
+        {.name = "model",
+         .type = OPTION_FLAG,
+         .target = &settings.is_model,
+         .help = "a base model: all files that an engine reads of it, or the one that the URL names (.gguf, .safetensors)"},
         {.name = "revision",
          .type = OPTION_STRING,
          .target = &settings.revision,
@@ -371,8 +385,9 @@ int cli_pull(int argc, char **argv) {
     const struct command command = {
         .name = "pull",
         .arguments = "URL [--to DIR] [OPTION...]",
-        .description = "Brings an adapter's files from hf://, s3://, gs://, http(s):// or a folder: whole, checked, and once. A "
-                       "download that was cut goes on.",
+        .description =
+            "Brings an adapter's files, or a base model's, from hf://, s3://, gs://, http(s):// or a folder: whole, checked, and "
+            "once. A download that was cut goes on.",
         .options = table,
         .log_level = &settings.log_level,
         .arguments_max = 1,
