@@ -136,10 +136,13 @@ static void send_load(struct operation *operation, const struct adapter *adapter
                                 .version = adapter->version,
                                 .wait_s = LOAD_PATIENCE_S};
     struct error err = {0};
-    if (dialect != DIALECT_SIDECAR && artifact_engine_path(adapter->spec.artifact_url, &load.path, &err) < 0) {
+    cleanup_free char *path = NULL;
+    if (dialect != DIALECT_SIDECAR && artifact_engine_path(adapter->spec.artifact_url, adapter->spec.source_revision,
+                                                           operation->pod->is_davit, &path, &err) < 0) {
         operation_fail(operation, DIALECT_PERMANENT, "UnsupportedArtifact", err.message);
         return;
     }
+    load.path = path;
     struct dialect_request request;
     int port = dialect == DIALECT_SIDECAR ? operation->pod->facts.sidecar_port : operation->pod->facts.engine_port;
     dialect_load(dialect, &load, &request);

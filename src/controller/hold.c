@@ -140,8 +140,21 @@ static const char *cached_revision(const char *root, const char *name) {
     return len == REVISION_BYTES - 1 && (at[len] == '\0' || at[len] == '/') ? at : NULL;
 }
 
+/* Whether the engine, asked itself, was given the artifact with this path. Davit's was once given "org/repo" as others are. */
+static bool is_given(const struct hold_target *target, const char *root) {
+    const char *pinned = target->source_revision != NULL ? target->source_revision : "";
+    bool is_it = false;
+    for (int is_davit = 0; is_davit <= target->is_davit && !is_it; is_davit++) {
+        cleanup_free char *path = NULL;
+        if (artifact_engine_path(target->artifact_url, pinned, is_davit, &path, NULL) == 0) {
+            cleanup_free char *listed = artifact_shown_url(path); /* as Davit's engine does */
+            is_it = is_same_path(listed, root);
+        }
+    }
+    return is_it;
+}
+
 static enum relation relation_of(const struct hold_target *target, const char *root) {
-    const char *path = NULL;
     const char *revision = target->uses_sidecar ? cached_revision(root, target->name) : NULL;
     if (root[0] == '\0') {
         return RELATION_UNKNOWN;
@@ -149,7 +162,7 @@ static enum relation relation_of(const struct hold_target *target, const char *r
     if (revision != NULL) {
         return strncmp(revision, target->revision, REVISION_BYTES - 1) == 0 ? RELATION_OURS : RELATION_OLD;
     }
-    if (artifact_engine_path(target->artifact_url, &path, NULL) == 0 && is_same_path(path, root)) {
+    if (is_given(target, root)) {
         return RELATION_OURS;
     }
     /* Where the reference's sidecar puts what it fetches says the name only. */

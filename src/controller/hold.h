@@ -64,7 +64,9 @@ struct hold_target {
     const char *artifact_url;
     const char *revision;
     bool uses_sidecar;
-    const char *known; /* revisions that earlier runs wrote down, with spaces between them; "" or NULL = none */
+    const char *known;           /* revisions that earlier runs wrote down, with spaces between them; "" or NULL = none */
+    bool is_davit;               /* the engine is Davit's own, which takes every URL */
+    const char *source_revision; /* "" or NULL = none */
 };
 
 /* Of a load in status.loads that replaced other weights under the same name. */

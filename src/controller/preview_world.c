@@ -53,6 +53,14 @@ static const char *node_label(const struct preview_input *input, const char *nod
 
 /* ---- what it holds ---- */
 
+static bool is_davits(const struct dialect_models *models) {
+    bool is_davit = false;
+    for (size_t i = 0; models != NULL && i < models->count; i++) {
+        is_davit |= models->items[i].is_davit;
+    }
+    return is_davit;
+}
+
 /* A controller that runs knows this since it did it; here the status and the list tell. */
 static void meet(struct preview_world *world, struct preview_place *place, const json_t *row) {
     const json_t *status = json_at(world->input->existing, "status");
@@ -77,6 +85,8 @@ static void meet(struct preview_world *world, struct preview_place *place, const
             .revision = world->revision,
             .known = known,
             .uses_sidecar = world->input->enable_sidecar && place->facts.has_sidecar,
+            .is_davit = is_davits(place->models),
+            .source_revision = world->spec.source_revision,
         };
         struct hold_listing listing = {.is_listed = model != NULL,
                                        .root = model != NULL ? model->root : "",
@@ -258,14 +268,6 @@ void preview_world_release(struct preview_world *world) {
 }
 
 /* ---- the look ---- */
-
-static bool is_davits(const struct dialect_models *models) {
-    bool is_davit = false;
-    for (size_t i = 0; models != NULL && i < models->count; i++) {
-        is_davit |= models->items[i].is_davit;
-    }
-    return is_davit;
-}
 
 static void view_place(struct preview_world *world, struct preview_place *place, struct plan_pod *ret_view) {
     const struct pod_facts *facts = &place->facts;

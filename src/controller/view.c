@@ -60,7 +60,9 @@ static void observe_hold(struct controller *controller, struct adapter *adapter,
                                  .artifact_url = adapter->spec.artifact_url,
                                  .revision = adapter->revision,
                                  .known = adapter->known,
-                                 .uses_sidecar = world_uses_sidecar(controller, pod)};
+                                 .uses_sidecar = world_uses_sidecar(controller, pod),
+                                 .is_davit = pod->is_davit,
+                                 .source_revision = adapter->spec.source_revision};
     struct hold_listing listing = {.is_listed = model != NULL,
                                    .root = model != NULL ? model->root : "",
                                    .is_base = model != NULL && model->parent == NULL,

@@ -133,17 +133,18 @@ static int read_wanted(const struct service_call *call, struct artifact_wanted *
     return 0;
 }
 
-/* What an engine is given as it is: in the direct form, what it can fetch itself ("org/repo"). NULL = it is fetched here. */
-static const char *engines_path(const struct lora_request *lora) {
-    const char *path = NULL;
+/* What an engine is given as it is: in the direct form, what any can fetch itself ("org/repo"). Of the caller's; NULL = it is
+ * fetched here. */
+static char *engines_path(const struct lora_request *lora) {
+    char *path = NULL;
     bool has_scheme = strstr(lora->source, "://") != NULL;
     if (!lora->is_direct || lora->source[0] == '\0' || artifact_local_path(lora->source) != NULL) {
         return NULL;
     }
-    if (has_scheme && artifact_engine_path(lora->source, &path, NULL) == 0) {
-        return path;
+    if (has_scheme) {
+        return artifact_engine_path(lora->source, "", false, &path, NULL) == 0 ? path : NULL;
     }
-    return has_scheme ? NULL : lora->source;
+    return xstrdup(lora->source);
 }
 
 static int check_scheme(const struct lora_request *lora, struct error *err) {
@@ -186,10 +187,9 @@ static void start_load(struct service_call *call) {
     struct error err = {0};
     struct artifact_wanted wanted;
     struct load_secrets secrets;
-    struct loader_job job = {.name = call->lora.name,
-                             .path = engines_path(&call->lora),
-                             .authorization = call->authorization,
-                             .revision = revision_of(call)};
+    cleanup_free char *path = engines_path(&call->lora);
+    struct loader_job job = {
+        .name = call->lora.name, .path = path, .authorization = call->authorization, .revision = revision_of(call)};
     if (job.path != NULL) {
         submit(call, &job);
         return;

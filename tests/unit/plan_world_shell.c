@@ -172,8 +172,11 @@ static bool has_stranger(const struct world *world, const struct world_adapter *
 static void observe(struct world *world, int a, int p, struct hold *hold) {
     struct world_adapter *adapter = &world->adapters[a];
     struct world_pod *pod = &world->pods[p];
-    struct hold_target target = {adapter->name, adapter->spec.artifact_url, adapter->revision, world->uses_sidecar,
-                                 adapter->earlier};
+    struct hold_target target = {.name = adapter->name,
+                                 .artifact_url = adapter->spec.artifact_url,
+                                 .revision = adapter->revision,
+                                 .uses_sidecar = world->uses_sidecar,
+                                 .known = adapter->earlier};
     const char *root = pod->listed[a];
     struct hold_listing listing = {root[0] != '\0', root, false, pod->asked_ms, pod->observed_start};
     hold_meet(hold, pod->start_text);

@@ -217,15 +217,53 @@ static void test_whose_is_listed(void **state) {
         {true, "s3://b/k", "/cache/sql/0123456789abcdef01234567/x", false, HOLD_LOADED, true},
         {true, "s3://b/k", "/tmp/aibrix/adapters/sql", false, HOLD_LOADED, false},
         {true, "/a/sql", "/b/other", false, HOLD_CONFLICT, false},
+        {false, "s3://b/k", "s3://b/k", false, HOLD_CONFLICT, false}, /* which only Davit's engine fetches: not by us */
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct hold *hold = hold_new();
         hold_meet(hold, "s");
-        struct hold_target target = {"sql", cases[i].url, revision, cases[i].uses_sidecar, ""};
+        struct hold_target target = {
+            .name = "sql", .artifact_url = cases[i].url, .revision = revision, .uses_sidecar = cases[i].uses_sidecar};
         struct hold_listing listing = {true, cases[i].root, cases[i].is_base, 1, "s"};
         hold_observe(hold, &target, &listing);
         if (hold->state != cases[i].state || (strcmp(hold->revision, revision) == 0) != cases[i].is_current) {
             fail_msg("%s listed as %s: state %d revision \"%s\"", cases[i].url, cases[i].root, hold->state, hold->revision);
+        }
+        hold_free(hold);
+    }
+}
+
+/* Davit's engine lists the URL that it was given, or what may be shown of it. */
+static void test_whose_is_listed_by_davits_engine(void **state) {
+    (void)state;
+    static const struct {
+        const char *url, *revision, *root;
+        enum hold_state state;
+    } cases[] = {
+        {"s3://b/k", "", "s3://b/k/", HOLD_LOADED},
+        {"s3://b/k", "", "s3://b/other", HOLD_CONFLICT},
+        {"/a/sql", "", "/a/sql", HOLD_LOADED},
+        {"hf://o/r", "", "hf://o/r", HOLD_LOADED},
+        {"hf://o/r", "", "o/r", HOLD_LOADED}, /* as every engine takes it */
+        {"hf://o/r/f", "v1", "hf://o/r@v1/f", HOLD_LOADED},
+        {"hf://o/r/f", "v1", "hf://o/r/f", HOLD_CONFLICT},
+        {"hf://o/r", "v1", "o/r", HOLD_CONFLICT},
+        {"https://user:word@h/a", "", "https://h/a", HOLD_LOADED},
+        {"https://h/a?sig=1", "", "https://h/a?sha256=b2e57c96eb980935", HOLD_LOADED},
+        {"https://h/a?sig=2", "", "https://h/a?sha256=b2e57c96eb980935", HOLD_CONFLICT},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct hold *hold = hold_new();
+        hold_meet(hold, "s");
+        struct hold_target target = {.name = "sql",
+                                     .artifact_url = cases[i].url,
+                                     .source_revision = cases[i].revision,
+                                     .revision = "0123456789abcdef01234567",
+                                     .is_davit = true};
+        struct hold_listing listing = {true, cases[i].root, false, 1, "s"};
+        hold_observe(hold, &target, &listing);
+        if (hold->state != cases[i].state) {
+            fail_msg("%s listed as %s: state %d", cases[i].url, cases[i].root, hold->state);
         }
         hold_free(hold);
     }
@@ -245,7 +283,7 @@ static void test_an_earlier_runs_load_is_known(void **state) {
         struct hold *hold = hold_new();
         hold_meet(hold, "s");
         cleanup_free char *known = xasprintf("fedcba9876543210fedcba98 %s", earlier); /* a roll upon a roll */
-        struct hold_target target = {"sql", "/b/sql", "0123456789abcdef01234567", false, known};
+        struct hold_target target = {.name = "sql", .artifact_url = "/b/sql", .revision = "0123456789abcdef01234567", .known = known};
         struct hold_listing listing = {true, cases[i].root, false, 1, "s"};
         hold_observe(hold, &target, &listing);
         assert_int_equal(hold->state, cases[i].state);
@@ -260,7 +298,7 @@ static void test_lists_that_do_not_count(void **state) {
     hold_meet(hold, "s");
     struct dialect_answer done = {.outcome = DIALECT_DONE};
     hold_note_load(hold, "r", &done, 5, 100);
-    struct hold_target target = {"sql", "/a", "r", false, ""};
+    struct hold_target target = {.name = "sql", .artifact_url = "/a", .revision = "r"};
     struct hold_listing before = {.asked_ms = 99, .start = "s"}, other = {.asked_ms = 101, .start = "t"},
                         after = {.asked_ms = 101, .start = "s"};
     hold_observe(hold, &target, &before);
@@ -297,6 +335,7 @@ int main(void) {
         cmocka_unit_test(test_objects),
         cmocka_unit_test(test_placement),
         cmocka_unit_test(test_whose_is_listed),
+        cmocka_unit_test(test_whose_is_listed_by_davits_engine),
         cmocka_unit_test(test_an_earlier_runs_load_is_known),
         cmocka_unit_test(test_lists_that_do_not_count),
         cmocka_unit_test(test_secrets_are_overwritten),

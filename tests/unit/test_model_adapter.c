@@ -72,37 +72,89 @@ static void test_read(void **state) {
     json_decref(object);
 }
 
+static void expect_engine_path(const char *url, const char *revision, bool is_davit, const char *expected) {
+    cleanup_free char *path = NULL;
+    struct error err = {0};
+    int result = artifact_engine_path(url, revision, is_davit, &path, &err);
+    assert_int_equal(result, expected != NULL ? 0 : -1);
+    assert_int_equal(err.code, expected != NULL ? ERROR_NONE : ERROR_UNSUPPORTED);
+    if (expected != NULL) {
+        assert_string_equal(path, expected);
+    }
+}
+
 static void test_artifact_urls(void **state) {
     (void)state;
     static const struct {
         const char *url;
         enum artifact_scheme scheme;
-        const char *engine_path; /* NULL: refused in direct mode */
+        const char *engine_path; /* of any engine that is asked without a sidecar; NULL: refused */
+        const char *davits_path;
     } cases[] = {
-        {"/models/a", ARTIFACT_PATH, "/models/a"},
-        {"file:///models/a", ARTIFACT_PATH, "/models/a"},
-        {"file://host/a", ARTIFACT_UNKNOWN, NULL},
-        {"huggingface://org/repo", ARTIFACT_HUGGINGFACE, "org/repo"},
-        {"hf://org/repo", ARTIFACT_HUGGINGFACE, "org/repo"},
-        {"huggingface://", ARTIFACT_HUGGINGFACE, NULL},
-        {"s3://b/k", ARTIFACT_S3, NULL},
-        {"gs://b/k", ARTIFACT_GCS, NULL},
-        {"gcs://b/k", ARTIFACT_GCS, NULL},
-        {"tos://b/k", ARTIFACT_TOS, NULL},
-        {"https://h/k", ARTIFACT_HTTP, NULL},
-        {"org/repo", ARTIFACT_UNKNOWN, NULL},
-        {"", ARTIFACT_UNKNOWN, NULL},
+        {"/models/a", ARTIFACT_PATH, "/models/a", "/models/a"},
+        {"file:///models/a", ARTIFACT_PATH, "/models/a", "/models/a"},
+        {"file://host/a", ARTIFACT_UNKNOWN, NULL, NULL},
+        {"huggingface://org/repo", ARTIFACT_HUGGINGFACE, "org/repo", "huggingface://org/repo"},
+        {"hf://org/repo", ARTIFACT_HUGGINGFACE, "org/repo", "hf://org/repo"},
+        {"hf://repo", ARTIFACT_HUGGINGFACE, "repo", "hf://repo"},
+        {"hf://org/repo/folder", ARTIFACT_HUGGINGFACE, NULL, "hf://org/repo/folder"},
+        {"hf://org/repo@v1", ARTIFACT_HUGGINGFACE, NULL, "hf://org/repo@v1"},
+        {"huggingface://", ARTIFACT_HUGGINGFACE, NULL, "huggingface://"},
+        {"s3://b/k", ARTIFACT_S3, NULL, "s3://b/k"},
+        {"gs://b/k", ARTIFACT_GCS, NULL, "gs://b/k"},
+        {"gcs://b/k", ARTIFACT_GCS, NULL, "gcs://b/k"},
+        {"tos://b/k", ARTIFACT_TOS, NULL, "tos://b/k"},
+        {"https://h/k", ARTIFACT_HTTP, NULL, "https://h/k"},
+        {"org/repo", ARTIFACT_UNKNOWN, NULL, NULL},
+        {"", ARTIFACT_UNKNOWN, NULL, NULL},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        const char *path = NULL;
-        struct error err = {0};
-        int result = artifact_engine_path(cases[i].url, &path, &err);
         assert_int_equal(artifact_scheme_of(cases[i].url), cases[i].scheme);
-        assert_int_equal(result, cases[i].engine_path != NULL ? 0 : -1);
-        if (cases[i].engine_path != NULL) {
-            assert_string_equal(path, cases[i].engine_path);
-        }
+        expect_engine_path(cases[i].url, "", false, cases[i].engine_path);
+        expect_engine_path(cases[i].url, "", true, cases[i].davits_path);
     }
+}
+
+/* A revision beside the URL is kept, or the engine is not asked: it would load another. */
+static void test_revisions_for_engines(void **state) {
+    (void)state;
+    static const struct {
+        const char *url, *revision;
+        const char *engine_path, *davits_path;
+    } cases[] = {
+        {"/models/a", "v1", "/models/a", "/models/a"},
+        {"hf://org/repo", "v1", NULL, "hf://org/repo@v1"},
+        {"huggingface://org/repo/a/b", "v1", NULL, "huggingface://org/repo@v1/a/b"},
+        {"hf://repo", "refs/pr/1", NULL, "hf://repo@refs%2Fpr%2F1"},
+        {"hf://org/repo", "50%?#", NULL, "hf://org/repo@50%25%3F%23"},
+        {"hf://org/repo@v1/a", "v1", NULL, "hf://org/repo@v1/a"},
+        {"hf://org/repo@refs/pr/1/a", "refs/pr/1", NULL, "hf://org/repo@refs/pr/1/a"},
+        {"hf://org/repo@refs%2Fpr%2F1", "refs/pr/1", NULL, "hf://org/repo@refs%2Fpr%2F1"},
+        {"hf://org/repo@v1", "v2", NULL, NULL},
+        {"hf://org/repo@v10", "v1", NULL, NULL},
+        {"s3://b/k", "v1", NULL, NULL},
+        {"https://h/k", "v1", NULL, NULL},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        expect_engine_path(cases[i].url, cases[i].revision, false, cases[i].engine_path);
+        expect_engine_path(cases[i].url, cases[i].revision, true, cases[i].davits_path);
+    }
+}
+
+static void test_what_is_shown_of_a_url(void **state) {
+    (void)state;
+    static const char *const same[] = {"/a?b", "s3://b/k?x", "hf://o/r", "https://h", "http://h:1/a/b@c", "~/a"};
+    for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
+        cleanup_free char *shown = artifact_shown_url(same[i]);
+        assert_string_equal(shown, same[i]);
+    }
+    cleanup_free char *user = artifact_shown_url("https://me:s3cret@p@h/a");
+    assert_string_equal(user, "https://h/a");
+    cleanup_free char *one = artifact_shown_url("https://me:s3cret@h/a?sig=s3cret");
+    cleanup_free char *other = artifact_shown_url("https://h/a?sig=other");
+    assert_int_equal(strncmp(one, "https://h/a?sha256=", strlen("https://h/a?sha256=")), 0);
+    assert_null(strstr(one, "s3cret"));
+    assert_string_not_equal(one, other);
 }
 
 static void test_added_fields(void **state) {
@@ -164,8 +216,14 @@ static void test_revisions(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unknown_fields), cmocka_unit_test(test_defaults),     cmocka_unit_test(test_read),
-        cmocka_unit_test(test_artifact_urls),  cmocka_unit_test(test_added_fields), cmocka_unit_test(test_revisions),
+        cmocka_unit_test(test_unknown_fields),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_read),
+        cmocka_unit_test(test_artifact_urls),
+        cmocka_unit_test(test_revisions_for_engines),
+        cmocka_unit_test(test_what_is_shown_of_a_url),
+        cmocka_unit_test(test_added_fields),
+        cmocka_unit_test(test_revisions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -339,6 +339,9 @@ static void test_a_repository_in_the_direct_form(void **state) {
     (void)state;
     expect("/v1/lora_adapter/load", "", "{\"lora_name\":\"hub\",\"lora_path\":\"huggingface://org/repo\"}", 200, "from 'org/repo'");
     expect("/v1/models", "", NULL, 200, "\"root\":\"org/repo\""); /* what the engine was given */
+    /* A folder of one is nothing that any engine knows: it is fetched here. */
+    expect("/v1/lora_adapter/load", "", "{\"lora_name\":\"hub\",\"lora_path\":\"hf://org/repo/../x\"}", 400,
+           "expected a folder of the repository");
     expect("/v1/lora_adapter/load", "", "{\"lora_name\":\"hub\",\"lora_path\":\"ftp://b/k\"}", 400, "Unsupported URL scheme: ftp.");
 }
 

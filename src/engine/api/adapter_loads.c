@@ -1,5 +1,6 @@
 #include "engine/api/adapter_loads.h"
 
+#include "adapter/artifact_url.h"
 #include "artifact/pool.h"
 #include "base/log.h"
 #include "engine/api/lora_path.h"
@@ -149,6 +150,9 @@ static int start_load(struct load *load, struct error *err) {
     if (lora_place_find(load->job.path, &place, err) < 0) {
         return -1;
     }
+    char *shown = artifact_shown_url(load->job.path); /* from here on it only goes into lists and logs */
+    free((char *)load->job.path);
+    load->job.path = shown;
     int result = place.url != NULL ? start_fetch(load, place.url, err) : submit_folder(load, place.folder, err);
     lora_place_release(&place);
     return result;
@@ -196,7 +200,8 @@ static int fetch_and_load(struct engine *engine, struct artifact_cache *cache, c
         return -1;
     }
     artifact_cache_use(cache, found.folder);
-    int result = adapter_load_now(engine, name, path, found.folder, false, err);
+    cleanup_free char *shown = artifact_shown_url(path);
+    int result = adapter_load_now(engine, name, shown, found.folder, false, err);
     artifact_cache_unuse(cache, found.folder);
     artifact_found_release(&found);
     return result;

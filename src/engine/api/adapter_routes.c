@@ -1,5 +1,6 @@
 /* POST /v1/load_lora_adapter and /v1/unload_lora_adapter, and what Amazon SageMaker calls them: POST /adapters and DELETE
  * /adapters/NAME. As vLLM 0.32 answers them. */
+#include "adapter/artifact_url.h"
 #include "engine/api/api_internal.h"
 
 #include <string.h>
@@ -95,12 +96,12 @@ static void submit(struct api *api, struct http_request *http, const struct adap
     pending->http = http;
     pending->wording = wording;
     pending->name = xstrdup(request->name);
-    pending->path = request->path != NULL ? xstrdup(request->path) : NULL;
+    pending->path = request->path != NULL ? artifact_shown_url(request->path) : NULL;
     struct adapter_job job = {
         .is_unload = wording->is_unload,
         .in_place = request->in_place,
         .name = pending->name,
-        .path = pending->path,
+        .path = request->path,
         .on_done = on_done,
         .on_dropped = on_dropped,
         .arg = pending,
