@@ -246,6 +246,8 @@ static void view_pods(struct world *world, int a, struct view *view) {
         bool is_bound = is_published || !hold_is_blank(hold);
         if (is_bound || (adapter->is_seeking && pod->has_label)) {
             view->pods[view->input.pod_count++] = view_pod(world, a, p, is_published);
+        } else {
+            adapter->gauge_ms[p] = PLAN_NEVER; /* it was the binding that drained */
         }
     }
     qsort(view->pods, view->input.pod_count, sizeof(view->pods[0]), compare_names);
