@@ -37,8 +37,8 @@ static const char *const condition_types[CONDITION_COUNT] = {"Initialized", "Sch
 
 struct tally {
     int wanted, loaded, serving, without_effect, with_effect;
-    bool is_failing; /* some pod, and not for want of patience */
-    struct buffer pods, not_ready, full, causes, no_effect, stale;
+    int failing; /* not for want of patience */
+    struct buffer pods, not_ready, full, causes, no_effect, stale, leaving;
     int causes_named, causes_more;
     bool is_fetching; /* some pod, which says how far it is */
 };
@@ -78,7 +78,14 @@ static struct pod_state state_of(const struct plan_input *input, const struct pl
     const struct hold *hold = pod->hold;
     bool has_failed = hold->failures > 0 && hold->reason != NULL;
     if (hold->running == HOLD_UNLOADING || (!plan->is_wanted[at] && hold->state == HOLD_LOADED)) {
-        return (struct pod_state){"Unloading", has_failed ? hold->reason : "NotWanted", has_failed ? hold_message(hold) : "",
+        bool is_silent = !has_failed && pod->observe_failure != NULL;
+        return (struct pod_state){"Unloading",
+                                  has_failed  ? hold->reason
+                                  : is_silent ? "EngineUnreachable"
+                                              : "NotWanted",
+                                  has_failed  ? hold_message(hold)
+                                  : is_silent ? pod->observe_failure
+                                              : "",
                                   false};
     }
     if (!pod->is_ready) {
@@ -172,8 +179,20 @@ static void count_cause(struct tally *tally, const char *pod, const struct pod_s
                   state->message[0] != '\0' ? ": " : "", state->message);
 }
 
+/* A pod from which it has to go before the object can. */
+static void count_leaving(const struct pod_state *state, const char *pod, struct buffer *leaving) {
+    if (leaving->len < 2000) {
+        buffer_printf(leaving, "%spod %s%s%.300s", leaving->len > 0 ? "; " : "", pod, state->message[0] != '\0' ? ": " : "",
+                      state->message);
+    }
+}
+
 static void count_pod(const struct plan_input *input, const struct plan *plan, size_t at, struct tally *tally) {
     const struct plan_pod *pod = &input->pods[at];
+    struct pod_state state = state_of(input, plan, at);
+    if (input->adapter->is_deleting && is_worth_a_row(input, plan, at)) {
+        count_leaving(&state, pod->name, &tally->leaving);
+    }
     if (!pod->matches || pod->is_gone) {
         return;
     }
@@ -189,11 +208,10 @@ static void count_pod(const struct plan_input *input, const struct plan *plan, s
     }
     tally->wanted++;
     list_name(&tally->pods, pod->name);
-    struct pod_state state = state_of(input, plan, at);
     bool is_loaded = plan_is_current(input, pod) && !pod->is_unreachable;
     tally->loaded += is_loaded;
     tally->serving += is_loaded && plan->is_serving[at] && pod->is_published;
-    tally->is_failing |= state.is_failed;
+    tally->failing += state.is_failed;
     tally->is_fetching |= pod->hold->is_fetching;
     if (!is_loaded) {
         count_cause(tally, pod->name, &state);
@@ -219,39 +237,63 @@ static void take_tally(const struct plan_input *input, const struct plan *plan, 
 
 /* ---- the conditions ---- */
 
-static void judge_pods(const struct plan_input *input, const struct tally *tally, struct verdict *verdicts) {
+/* Why no pod is to have it: the one thing that there is to say of pods then. NULL = some are to. */
+static const char *rest_reason(const struct plan_input *input, const char **ret_words) {
+    bool is_over = input->adapter->is_deleting;
+    *ret_words = input->invalid != NULL ? input->invalid : is_over ? "the adapter is being deleted" : "0 replicas are wanted";
+    return input->invalid != NULL          ? "ValidationFailed"
+           : is_over                       ? "Terminating"
+           : input->adapter->replicas == 0 ? "ScaledToZero"
+                                           : NULL;
+}
+
+static void judge_rest(const char *reason, const char *words, struct verdict *verdicts) {
+    bool is_as_wanted = strcmp(reason, "ScaledToZero") == 0;
+    decide(&verdicts[SCHEDULED], is_as_wanted, is_as_wanted ? "Scheduled" : reason, "%s", words);
+    decide(&verdicts[BOUND], false, reason, "%s", words);
+    decide(&verdicts[FULLY_LOADED], false, reason, "%s", words);
+}
+
+static void judge_scheduled(const struct plan_input *input, const struct tally *tally, struct verdict *scheduled) {
     int replicas = input->adapter->replicas;
     if (input->matching == 0) {
-        decide(&verdicts[SCHEDULED], false, "NoMatchingPods", "no pod in namespace %s matches podSelector",
-               input->adapter->namespace);
+        decide(scheduled, false, "NoMatchingPods", "no pod in namespace %s matches podSelector", input->adapter->namespace);
     } else if (input->ready == 0) {
-        decide(&verdicts[SCHEDULED], false, "PodNotReady", "none of the pods that match podSelector is ready (%d): %s",
-               input->matching, buffer_text(&tally->not_ready));
+        decide(scheduled, false, "PodNotReady", "none of the pods that match podSelector is ready (%d): %s", input->matching,
+               buffer_text(&tally->not_ready));
     } else if (replicas > input->ready) {
-        decide(&verdicts[SCHEDULED], false, "InsufficientPods", "%d replicas wanted, %d ready pods match podSelector: %s", replicas,
+        decide(scheduled, false, "InsufficientPods", "%d replicas wanted, %d ready pods match podSelector: %s", replicas,
                input->ready, buffer_text(&tally->pods));
     } else if (tally->full.len > 0 && tally->wanted < replicas) {
-        decide(&verdicts[SCHEDULED], false, "InsufficientCapacity",
+        decide(scheduled, false, "InsufficientCapacity",
                "%d replicas wanted, %d placed; these pods hold as many adapters as they can: %s", replicas, tally->wanted,
                buffer_text(&tally->full));
     } else {
-        decide(&verdicts[SCHEDULED], true, "Scheduled", "%s/%s is placed on %d pod%s: [%s]", input->adapter->namespace,
-               input->adapter->name, tally->wanted, plural(tally->wanted), buffer_text(&tally->pods));
+        decide(scheduled, true, "Scheduled", "%s/%s is placed on %d pod%s: [%s]", input->adapter->namespace, input->adapter->name,
+               tally->wanted, plural(tally->wanted), buffer_text(&tally->pods));
     }
+}
+
+static void judge_pods(const struct plan_input *input, const struct tally *tally, struct verdict *verdicts) {
+    int replicas = input->adapter->replicas;
+    judge_scheduled(input, tally, &verdicts[SCHEDULED]);
     if (tally->loaded > 0) {
         decide(&verdicts[BOUND], true, "Bound", "loaded and proved on %d of %d pods", tally->loaded, tally->wanted);
-    } else if (tally->is_failing) {
+    } else if (tally->failing > 0) {
         decide(&verdicts[BOUND], false, "ModelAdapterLoadingError", "%s", buffer_text(&tally->causes));
     } else {
-        const char *reason = tally->wanted > 0             ? "Loading"
-                             : verdicts[SCHEDULED].is_true ? "ScaledToZero"
-                                                           : verdicts[SCHEDULED].reason;
-        decide(&verdicts[BOUND], false, reason, "%s",
+        decide(&verdicts[BOUND], false, tally->wanted > 0 ? "Loading" : verdicts[SCHEDULED].reason, "%s",
                tally->causes.len > 0 ? buffer_text(&tally->causes) : "there is no pod to load it on");
     }
     bool is_full = tally->wanted > 0 && tally->loaded == tally->wanted && replicas <= tally->wanted;
     decide(&verdicts[FULLY_LOADED], is_full, is_full ? "FullyLoaded" : "PartiallyLoaded", "%d of %d%s%s", tally->loaded,
            replicas > tally->wanted ? replicas : tally->wanted, tally->causes.len > 0 ? ": " : "", buffer_text(&tally->causes));
+    if (tally->wanted == 0) {
+        decide(&verdicts[FULLY_LOADED], false, verdicts[SCHEDULED].reason, "%s", buffer_text(&verdicts[SCHEDULED].message));
+    }
+}
+
+static void judge_weights(const struct tally *tally, struct verdict *verdicts) {
     if (tally->without_effect > 0) {
         decide(&verdicts[NO_EFFECT], true, "NoEffect",
                "the answers have the base model's log-probabilities, so the engine may be answering without the adapter, on: %s",
@@ -267,7 +309,7 @@ static void judge_pods(const struct plan_input *input, const struct tally *tally
     }
 }
 
-static void judge_resources(const struct plan_input *input, struct verdict *verdict) {
+static void judge_resources(const struct plan_input *input, const struct tally *tally, struct verdict *verdict) {
     const char *name = input->adapter->name;
     if (input->seen.is_service_foreign) {
         decide(verdict, false, "ServiceCreateError", "Service %s/%s exists and does not belong to this ModelAdapter",
@@ -278,9 +320,11 @@ static void judge_resources(const struct plan_input *input, struct verdict *verd
     } else if (input->write_failure != NULL) {
         decide(verdict, false, !input->seen.has_service ? "ServiceCreateError" : "EndpointSliceCreateError", "%s",
                input->write_failure);
-    } else if (!input->seen.has_service || !input->seen.has_slice) {
-        decide(verdict, false, "Pending", "the %s is created once %s", !input->seen.has_service ? "Service" : "EndpointSlice",
-               !input->seen.has_service ? "a pod is chosen" : "the adapter has answered on a pod");
+    } else if (!input->seen.has_service) {
+        decide(verdict, false, "Pending", "the Service is %s",
+               tally->wanted > 0 ? "being created" : "created once a pod is chosen");
+    } else if (!input->seen.has_slice) {
+        decide(verdict, false, "Pending", "the EndpointSlice is created once the adapter has answered on a pod");
     } else {
         decide(verdict, true, "ResourceCreated", "Service and EndpointSlice %s/%s are up to date", input->adapter->namespace, name);
     }
@@ -293,19 +337,20 @@ static bool is_resource_error(const struct verdict *verdict) {
 static void judge_ready(const struct plan_input *input, const struct tally *tally, struct verdict *verdicts) {
     struct verdict *ready = &verdicts[READY];
     int need = input->adapter->replicas >= 0 ? input->adapter->replicas : 1;
-    if (input->invalid != NULL) {
-        decide(ready, false, "ValidationFailed", "%s", input->invalid);
-    } else if (input->adapter->is_deleting) {
-        decide(ready, false, "Terminating", "the adapter is being drained and unloaded");
-    } else if (need == 0) {
-        decide(ready, false, "ScaledToZero", "0 replicas are wanted");
+    const char *words = NULL, *rest = rest_reason(input, &words);
+    if (rest != NULL && input->adapter->is_deleting && tally->leaving.len > 0) {
+        decide(ready, false, rest, "the adapter is being drained and unloaded: %s", buffer_text(&tally->leaving));
+    } else if (rest != NULL) {
+        decide(ready, false, rest, "%s", words);
     } else if (is_resource_error(&verdicts[RESOURCE_CREATED])) {
         decide(ready, false, verdicts[RESOURCE_CREATED].reason, "%s", buffer_text(&verdicts[RESOURCE_CREATED].message));
     } else if (tally->serving >= need) {
         decide(ready, true, "ModelAdapterAvailable", "ModelAdapter %s/%s is ready", input->adapter->namespace,
                input->adapter->name);
-    } else if (tally->is_failing) {
-        decide(ready, false, "ModelAdapterLoadingError", "Loading failed on %s: %s", tally->loaded == 0 ? "all pods" : "some pods",
+    } else if (tally->failing > 0 && tally->failing == tally->wanted) {
+        decide(ready, false, "ModelAdapterLoadingError", "Loading failed on all pods: %s", buffer_text(&tally->causes));
+    } else if (tally->failing > 0) {
+        decide(ready, false, "ModelAdapterLoadingError", "Loading failed on %d of %d pods: %s", tally->failing, tally->wanted,
                buffer_text(&tally->causes));
     } else if (!verdicts[SCHEDULED].is_true) {
         decide(ready, false, verdicts[SCHEDULED].reason, "%s", buffer_text(&verdicts[SCHEDULED].message));
@@ -328,8 +373,11 @@ static const char *phase_of(const struct plan_input *input, const struct tally *
     if (is_resource_error(&verdicts[RESOURCE_CREATED])) {
         return "ResourceCreated"; /* the reference's name for having failed at that */
     }
-    if (tally->is_failing) {
-        return tally->loaded == 0 ? "Failed" : "Bound";
+    if (input->adapter->replicas == 0) {
+        return "Scaled";
+    }
+    if (tally->failing > 0 && tally->failing == tally->wanted) {
+        return "Failed";
     }
     return tally->loaded > 0 ? "Bound" : verdicts[SCHEDULED].is_true ? "Scheduled" : "Pending";
 }
@@ -528,7 +576,9 @@ static void tell(const struct plan_input *input, const json_t *old, const json_t
         plan_add_event(plan, "Normal", "Ready", "published on %d pod%s, can be asked for as \"%s\"", tally->serving,
                        plural(tally->serving), input->adapter->name);
     } else if (!verdicts[READY].is_true && was_true(old, "Ready")) {
-        plan_add_event(plan, "Warning", "NotReady", "%s: %.900s", verdicts[READY].reason, buffer_text(&verdicts[READY].message));
+        bool is_as_wanted = input->adapter->replicas == 0; /* somebody scaled it down */
+        plan_add_event(plan, is_as_wanted ? "Normal" : "Warning", "NotReady", "%s: %.900s", verdicts[READY].reason,
+                       buffer_text(&verdicts[READY].message));
     }
     if (verdicts[NO_EFFECT].is_true && !was_true(old, "NoEffect")) {
         plan_add_event(plan, "Warning", "NoEffect", "%.1000s", buffer_text(&verdicts[NO_EFFECT].message));
@@ -550,13 +600,20 @@ static void judge(const struct plan_input *input, const struct plan *plan, struc
     take_tally(input, plan, tally);
     decide(&verdicts[INITIALIZED], input->invalid == NULL, input->invalid == NULL ? "Initialized" : "ValidationFailed", "%s",
            input->invalid == NULL ? "the object is valid and has its finalizer" : input->invalid);
-    judge_pods(input, tally, verdicts);
-    judge_resources(input, &verdicts[RESOURCE_CREATED]);
+    const char *words = NULL, *rest = rest_reason(input, &words);
+    if (rest != NULL) {
+        judge_rest(rest, words, verdicts);
+    } else {
+        judge_pods(input, tally, verdicts);
+    }
+    judge_weights(tally, verdicts);
+    judge_resources(input, tally, &verdicts[RESOURCE_CREATED]);
     judge_ready(input, tally, verdicts);
 }
 
 static void release(struct tally *tally, struct verdict *verdicts) {
-    struct buffer *texts[] = {&tally->pods, &tally->not_ready, &tally->full, &tally->causes, &tally->no_effect, &tally->stale};
+    struct buffer *texts[] = {&tally->pods,      &tally->not_ready, &tally->full,   &tally->causes,
+                              &tally->no_effect, &tally->stale,     &tally->leaving};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         buffer_release(texts[i]);
     }
@@ -572,7 +629,8 @@ static int64_t write_gap_ms(const struct plan_input *input, const struct tally *
     bool is_urgent = strcmp(seen->ready_status, ready->is_true ? "True" : "False") != 0 ||
                      strcmp(seen->ready_reason, ready->reason) != 0 || seen->observed_generation != input->adapter->generation;
     bool has_lost_one = seen->is_fully_loaded && !verdicts[FULLY_LOADED].is_true;
-    if (is_urgent || has_lost_one || input->status_written_ms == 0) {
+    bool has_failed = strcmp(phase_of(input, tally, verdicts), "Failed") == 0 && strcmp(seen->phase, "Failed") != 0;
+    if (is_urgent || has_lost_one || has_failed || input->status_written_ms == 0) {
         return 0;
     }
     if (seen->is_fully_loaded != verdicts[FULLY_LOADED].is_true) {
