@@ -112,11 +112,12 @@ static int check_object(struct fetch *fetch, struct error *err) {
                                                  : artifact_check_folder(folder, fetch->label, &args, err);
 }
 
-/* 1 found (fetch->manifest is set), 0 not, -1 found and not what was wanted. */
+/* 1 found (fetch->manifest is set), 0 not, -1 found and not what was wanted, or nobody can say. */
 static int find(struct fetch *fetch, const char *key, struct error *err) {
     manifest_release(&fetch->manifest);
-    if (cache_find(fetch->cache, key, &fetch->manifest) == 0) {
-        return 0;
+    int found = cache_find(fetch->cache, key, &fetch->manifest, err);
+    if (found <= 0) {
+        return found < 0 ? error_wrap(err, "%s", fetch->label) : 0;
     }
     fetch->was_cached = true;
     return check_object(fetch, err) < 0 ? -1 : 1;

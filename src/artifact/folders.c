@@ -7,23 +7,32 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #define DEPTH_MAX 4
+
+/* Of an open that failed. */
+static int not_opened(struct error *err, const char *name) {
+    if (errno == ELOOP || errno == ENOTDIR || errno == ENXIO) {
+        return error_set(err, ERROR_INVALID, "%s is a link, or not of the kind that is expected there", name);
+    }
+    return error_set_errno(err, "%s", name);
+}
 
 int folder_open(int at, const char *name, mode_t mode, struct error *err) {
     if (mode != 0 && mkdirat(at, name, mode) < 0 && errno != EEXIST) {
         return error_set_errno(err, "%s", name);
     }
     int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return fd >= 0 ? fd : error_set_errno(err, "%s", name);
+    return fd >= 0 ? fd : not_opened(err, name);
 }
 
 int folder_open_file(int at, const char *name, uint64_t *ret_bytes, struct error *err) {
     struct stat status;
     cleanup_close int fd = openat(at, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC); /* a FIFO must not hold the thread */
     if (fd < 0 || fstat(fd, &status) < 0) {
-        return error_set_errno(err, "%s", name);
+        return not_opened(err, name);
     }
     if (!S_ISREG(status.st_mode)) {
         return error_set(err, ERROR_INVALID, "%s is not a regular file", name);
@@ -51,7 +60,7 @@ int folder_read(int at, const char *name, size_t limit_bytes, struct buffer *out
             continue;
         }
         if (got <= 0) {
-            return got < 0 ? error_set_errno(err, "%s", name) : error_set(err, ERROR_IO, "%s was cut meanwhile", name);
+            return got < 0 ? error_set_errno(err, "%s", name) : error_set(err, ERROR_INVALID, "%s was cut meanwhile", name);
         }
         buffer_append(out, piece, (size_t)got);
         done += (uint64_t)got;
@@ -59,10 +68,16 @@ int folder_read(int at, const char *name, size_t limit_bytes, struct buffer *out
     return 0;
 }
 
+char *folder_new_name(const char *prefix) {
+    uint64_t random = 0;
+    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
+        abort();
+    }
+    return xasprintf("%s%016llx", prefix, (unsigned long long)random);
+}
+
 int folder_replace(int at, const char *name, const struct buffer *text, mode_t mode, bool is_durable, struct error *err) {
-    static _Atomic unsigned number;
-    cleanup_free char *staged = xasprintf(".%s.%d.%u", name, (int)getpid(), number++);
-    (void)unlinkat(at, staged, 0);
+    cleanup_free char *staged = folder_new_name(FOLDER_NEW_PREFIX);
     cleanup_close int fd = openat(at, staged, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
     if (fd < 0) {
         return error_set_errno(err, "%s", name);

@@ -9,13 +9,19 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Opens the folder `name`, making it when `mode` is not 0. The descriptor, or -1 (ERROR_NOT_FOUND, ERROR_IO). */
+/* What is there and is something else (a link, a file where a folder is expected) is ERROR_INVALID; what cannot be opened or read,
+ * though it may be as it should be, is ERROR_DENIED or ERROR_IO. */
+
+/* Opens the folder `name`, making it when `mode` is not 0. The descriptor, or -1. */
 int folder_open(int at, const char *name, mode_t mode, struct error *err) DAVIT_MUST_USE;
 /* A regular file, to be read. The descriptor, or -1. */
 int folder_open_file(int at, const char *name, uint64_t *ret_bytes, struct error *err) DAVIT_MUST_USE;
 int folder_read(int at, const char *name, size_t limit_bytes, struct buffer *out, struct error *err) DAVIT_MUST_USE;
-/* Makes or replaces a small file: written aside, renamed. is_durable: file and folder are synced; else the machine's going down may
- * leave the old, the new, or an empty one. */
+/* A name that nobody else has, whatever the machine or container: `prefix` and 16 digits. The caller frees it. */
+char *folder_new_name(const char *prefix);
+#define FOLDER_NEW_PREFIX ".new."
+/* Makes or replaces a small file: written aside under a name of that prefix, which a kill leaves, then renamed. is_durable: file
+ * and folder are synced; else the machine's going down may leave the old, the new, or an empty one. */
 int folder_replace(int at, const char *name, const struct buffer *text, mode_t mode, bool is_durable,
                    struct error *err) DAVIT_MUST_USE;
 /* Removes a file, or a folder and what is in it, at most 4 deep. What is not there is fine. */

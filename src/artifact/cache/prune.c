@@ -10,6 +10,7 @@
 #include <time.h>
 
 #define STAGING_SECONDS_MAX (24 * 3600) /* of a download that nobody went on with */
+#define NEW_SECONDS_MAX 3600            /* that writing a small file takes */
 #define ENTRIES_MAX 1000000
 
 /* ---- the list ---- */
@@ -116,7 +117,7 @@ struct removal {
 
 static int move_to_trash(void *arg) {
     struct removal *removal = arg;
-    removal->trash = xasprintf("trash.%s.%d", removal->id, (int)getpid());
+    removal->trash = folder_new_name(CACHE_TRASH_PREFIX);
     if (renameat(removal->cache->objects_fd, removal->id, removal->cache->staging_fd, removal->trash) < 0) {
         return error_set_errno(removal->err, "%s/objects/%s", removal->cache->root, removal->id);
     }
@@ -136,14 +137,15 @@ static int remove_object(struct artifact_cache *cache, const char *id, struct er
 
 struct sweep {
     struct artifact_cache *cache;
-    time_t before; /* of the last change */
+    time_t now;
+    time_t before; /* of a download's last change */
 };
 
 /* Downloads that nobody went on with, and what removals left that were killed. */
 static int sweep_staging(void *arg, const char *name) {
     const struct sweep *sweep = arg;
     struct stat status;
-    if (strncmp(name, "trash.", 6) == 0) {
+    if (strncmp(name, CACHE_TRASH_PREFIX, strlen(CACHE_TRASH_PREFIX)) == 0) {
         (void)folder_remove(sweep->cache->staging_fd, name, NULL);
         return 0;
     }
@@ -184,12 +186,25 @@ static int sweep_record(void *arg, const char *name) {
     return 0;
 }
 
+/* Files that were to replace others, of processes that were killed. Before there were such names they began with a dot too. */
+static int sweep_new(void *arg, const char *name) {
+    const struct sweep *sweep = arg;
+    struct stat status;
+    if (name[0] == '.' && fstatat(sweep->cache->sources_fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+        status.st_mtim.tv_sec <= sweep->now - NEW_SECONDS_MAX) {
+        (void)unlinkat(sweep->cache->sources_fd, name, 0);
+    }
+    return 0;
+}
+
 int artifact_cache_prune(struct artifact_cache *cache, uint64_t bytes_max, uint64_t *ret_freed_bytes, struct error *err) {
     struct artifact_cache_list list = {0};
-    struct sweep sweep = {.cache = cache, .before = time(NULL) - (bytes_max == 0 ? 0 : STAGING_SECONDS_MAX)};
+    time_t now = time(NULL);
+    struct sweep sweep = {.cache = cache, .now = now, .before = now - (bytes_max == 0 ? 0 : STAGING_SECONDS_MAX)};
     int removed = 0;
     *ret_freed_bytes = 0;
     (void)folder_each(cache->staging_fd, sweep_staging, &sweep);
+    (void)folder_each(cache->sources_fd, sweep_new, &sweep);
     if (artifact_cache_list(cache, &list, err) < 0) {
         return -1;
     }

@@ -129,6 +129,10 @@ int cache_read_object(const struct artifact_cache *cache, const char *id, struct
     return 0;
 }
 
+bool cache_is_broken(const struct error *err) {
+    return err->code == ERROR_NOT_FOUND || err->code == ERROR_INVALID || err->code == ERROR_LIMIT;
+}
+
 /* The time of last use is that of the folder. */
 static void touch(const struct artifact_cache *cache, const char *id) {
     (void)utimensat(cache->objects_fd, id, NULL, AT_SYMLINK_NOFOLLOW);
@@ -136,11 +140,12 @@ static void touch(const struct artifact_cache *cache, const char *id) {
 
 /* ---- records ---- */
 
-static bool read_record(const struct artifact_cache *cache, const char *key, char out[OBJECT_ID_BYTES]) {
+/* 1; 0 when there is none, or none that says anything; -1 when it cannot be read. */
+static int read_record(const struct artifact_cache *cache, const char *key, char out[OBJECT_ID_BYTES], struct error *err) {
     cleanup_free char *name = xasprintf("%s.json", key);
     cleanup_buffer struct buffer text = BUFFER_INIT;
-    if (folder_read(cache->sources_fd, name, RECORD_BYTES_MAX, &text, NULL) < 0) {
-        return false;
+    if (folder_read(cache->sources_fd, name, RECORD_BYTES_MAX, &text, err) < 0) {
+        return cache_is_broken(err) ? 0 : error_wrap(err, "%s/sources", cache->root);
     }
     cleanup_json json_t *root = json_parse_bounded(buffer_text(&text), text.len, 64, NULL);
     const char *id = json_string_at(root, "object", "");
@@ -148,14 +153,15 @@ static bool read_record(const struct artifact_cache *cache, const char *key, cha
     return manifest_is_id(id);
 }
 
-int cache_find(struct artifact_cache *cache, const char *key, struct manifest *ret) {
+int cache_find(struct artifact_cache *cache, const char *key, struct manifest *ret, struct error *err) {
     char id[OBJECT_ID_BYTES];
-    if (!read_record(cache, key, id)) {
-        return 0;
+    int found = read_record(cache, key, id, err);
+    if (found <= 0) {
+        return found;
     }
     cache_hold(cache, id); /* first, so that it is not removed between the look and the use */
-    if (cache_read_object(cache, id, ret, NULL) < 0) {
-        return 0;
+    if (cache_read_object(cache, id, ret, err) < 0) {
+        return cache_is_broken(err) ? 0 : -1;
     }
     touch(cache, id);
     return 1;
@@ -164,13 +170,16 @@ int cache_find(struct artifact_cache *cache, const char *key, struct manifest *r
 bool cache_leads_nowhere(const struct artifact_cache *cache, const char *key) {
     char id[OBJECT_ID_BYTES];
     struct stat status;
-    return !read_record(cache, key, id) || (fstatat(cache->objects_fd, id, &status, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT);
+    struct error err;
+    int found = read_record(cache, key, id, &err);
+    return found == 0 || (found > 0 && fstatat(cache->objects_fd, id, &status, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT);
 }
 
 int cache_record(struct artifact_cache *cache, const char *key, const struct manifest *manifest, struct error *err) {
     cleanup_free char *name = xasprintf("%s.json", key);
     char known[OBJECT_ID_BYTES];
-    if (read_record(cache, key, known) && strcmp(known, manifest->id) == 0) {
+    struct error unreadable;
+    if (read_record(cache, key, known, &unreadable) == 1 && strcmp(known, manifest->id) == 0) {
         return 0;
     }
     cleanup_json json_t *root =
@@ -189,11 +198,15 @@ static int sync_folder(int fd, struct error *err) {
 /* An object of that id that is not whole, as another program or a failing disk may have left it, makes room. */
 static int replace_broken(struct artifact_cache *cache, int from_fd, const char *id, struct error *err) {
     struct manifest there = {0};
-    if (cache_read_object(cache, id, &there, NULL) == 0) {
+    struct error problem;
+    if (cache_read_object(cache, id, &there, &problem) == 0) {
         manifest_release(&there);
         return 0;
     }
-    cleanup_free char *trash = xasprintf("trash.%s.%d", id, (int)getpid());
+    if (!cache_is_broken(&problem)) { /* it may be whole, and in use */
+        return error_set(err, problem.code, "%s", problem.message);
+    }
+    cleanup_free char *trash = folder_new_name(CACHE_TRASH_PREFIX);
     if (renameat(cache->objects_fd, id, cache->staging_fd, trash) < 0 && errno != ENOENT) {
         return error_set_errno(err, "%s/objects/%s", cache->root, id);
     }

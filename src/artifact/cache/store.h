@@ -50,16 +50,19 @@ void cache_uses_release(struct artifact_cache *cache);
 bool cache_id_of(const struct artifact_cache *cache, const char *path, char out[OBJECT_ID_BYTES]);
 
 /* ---- objects and records (store.c) ---- */
-/* The object that a record names, held, with all its files there in their sizes. 1, or 0 when there is none. The caller releases
- * *ret. */
-int cache_find(struct artifact_cache *cache, const char *key, struct manifest *ret);
+/* The object that a record names, held, with all its files there in their sizes. 1, or 0 when there is none, or one that is not
+ * whole. -1 when it cannot be read, so that nobody knows. The caller releases *ret. */
+int cache_find(struct artifact_cache *cache, const char *key, struct manifest *ret, struct error *err) DAVIT_MUST_USE;
 bool cache_leads_nowhere(const struct artifact_cache *cache, const char *key); /* the record's object is gone */
 int cache_record(struct artifact_cache *cache, const char *key, const struct manifest *manifest, struct error *err) DAVIT_MUST_USE;
 /* Makes an object, held, of staging/<key>/files, which is whole and synced; the same content is there once. */
 int cache_keep(struct artifact_cache *cache, const char *key, const struct manifest *manifest, struct error *err) DAVIT_MUST_USE;
 char *cache_object_folder(const struct artifact_cache *cache, const char *id);
-/* Manifest and sizes of an object. 0 or -1. */
+/* Manifest and sizes of an object. 0 or -1; cache_is_broken says whether that was about the object or about reading it. */
 int cache_read_object(const struct artifact_cache *cache, const char *id, struct manifest *ret, struct error *err) DAVIT_MUST_USE;
+/* What was read is not an object: something is missing, of another size or kind, or says what it should not. */
+bool cache_is_broken(const struct error *err);
+#define CACHE_TRASH_PREFIX "trash." /* in staging: what is being removed */
 
 /* The lock of a download: the descriptor, which ends it when closed; -1 with ERROR_BUSY when somebody else has it. */
 int cache_try_lock(struct artifact_cache *cache, const char *key, struct error *err) DAVIT_MUST_USE;
