@@ -53,7 +53,8 @@ def run_on_kubernetes(folder, arguments):
     from cluster import Cluster
     with Cluster(folder, crds=[ROOT / "deploy/crd/modeladapters.yaml"]) as cluster:
         environment = {"DAVIT_TEST_KUBECONFIG": str(cluster.kubeconfig), "DAVIT_TEST_NETWORK": "10.77",
-                       "DAVIT_TEST_AUDIT": str(cluster.folder / "audit.log"), "DAVIT_TEST_APISERVER_PID": str(cluster.apiserver.pid)}
+                       "DAVIT_TEST_AUDIT": str(cluster.folder / "audit.log"),
+                       "DAVIT_TEST_PIDS": ",".join(str(process.pid) for process in cluster.processes)}
         command = cluster.namespace.command([sys.executable, __file__, *arguments])
         return subprocess.run(command, env={**os.environ, **environment}).returncode
 
@@ -89,7 +90,7 @@ def main():
                 def open_run(pods, subject=subject, **more):
                     nonlocal runs
                     runs += 1
-                    return Run(subject, folder / f"{runs:02}-{name}-{subject.name}", options, pods, **more)
+                    return Run(subject, folder / f"{runs:02}-{name}-{subject.name if subject else 'nobody'}", options, pods, **more)
                 for title, rows in scenarios.ALL[name](open_run, options):
                     tables.setdefault(title, {})[subject.name] = rows
                     if len(tables[title]) == len(subjects):

@@ -1,14 +1,14 @@
-/* The bench's hand on the Kubernetes API: creates and deletes thousands of ModelAdapters over kept connections, and counts what
- * becomes of them by a watch. One command a line on stdin, one answer a line on stdout, both JSON; times are seconds of
- * CLOCK_MONOTONIC.
+/* The bench's hand on the Kubernetes API: writes thousands of objects over kept connections, and counts by a watch what becomes of
+ * the ModelAdapters. One command a line on stdin, one answer a line on stdout, both JSON; times are seconds of CLOCK_MONOTONIC.
  *
- *   {"do": "create", "object": {...}, "prefix": "a", "first": 0, "count": 1000}   names a-00000, a-00001, ...; artifactURL
- * /adapters/NAME
- *   {"do": "delete", "prefix": "a", "first": 0, "count": 1000}
+ *   {"do": "write", "prefix": "a", "first": 0, "count": 1000, "steps": [{"verb": "create" | "patch" | "delete",
+ *    "resource": "modeladapters", "subresource": "status", "body": {...}}, ...]}
+ *       for each of the names a-00000, a-00001, ... all the steps, one after the other; many names at once. In a body @NAME@ stands
+ *       for the name and @UID@ for the uid of what the first step made.
  *   {"do": "await", "what": "ready" | "loaded" | "fallen" | "objects", "at_least": N or "at_most": N, "timeout": SECONDS}
  *   {"do": "counts"}
  *
- * create and delete answer when they were all answered: {"began", "ended", "failed": K, "error": text}; await when the number of
+ * write answers when all were answered: {"began", "ended", "failed": K, "error": text}; await when the number of
  * adapters that are Ready, FullyLoaded or there is reached: {"at": time, "count": N}, or {"error": text}. */
 #include "base/clock.h"
 #include "base/log.h"
@@ -126,13 +126,21 @@ static void on_timeout(void *arg) {
 
 /* ---- commands ---- */
 
-static void on_called(void *arg, json_t *object, const struct error *err) {
-    struct driver *driver = arg;
-    (void)object;
-    if (err != NULL) {
-        driver->failed++;
-        snprintf(driver->error, sizeof(driver->error), "%s", err->message);
-    }
+/* One name, and how far its steps are. */
+struct chain {
+    struct driver *driver;
+    char *name;
+    char *uid;
+    size_t step;
+};
+
+static void start_step(struct chain *chain);
+
+static void end_chain(struct chain *chain) {
+    struct driver *driver = chain->driver;
+    free(chain->name);
+    free(chain->uid);
+    free(chain);
     if (--driver->left == 0) {
         json_decref(take_pointer(driver->command));
         answer(json_pack("{s:f, s:f, s:I, s:s}", "began", driver->began_s, "ended", now_s(), "failed", (json_int_t)driver->failed,
@@ -140,36 +148,85 @@ static void on_called(void *arg, json_t *object, const struct error *err) {
     }
 }
 
-static void start_call(struct driver *driver, const char *name, bool is_create) {
-    struct kube_request request = {.verb = is_create ? KUBE_CREATE : KUBE_DELETE,
-                                   .resource = &kube_model_adapters,
-                                   .namespace = driver->namespace,
-                                   .name = is_create ? NULL : name,
-                                   .timeout_ms = 600000,
-                                   .on_done = on_called,
-                                   .arg = driver};
-    json_t *object = NULL;
-    if (is_create) {
-        cleanup_free char *path = xasprintf("/adapters/%s", name);
-        object = json_deep_copy(json_at(driver->command, "object"));
-        json_object_set_new(json_at(object, "metadata"), "name", json_string(name));
-        json_object_set_new(json_at(object, "spec"), "artifactURL", json_string(path));
-        request.body = object;
+static void on_called(void *arg, json_t *object, const struct error *err) {
+    struct chain *chain = arg;
+    struct driver *driver = chain->driver;
+    if (err != NULL) {
+        driver->failed++;
+        snprintf(driver->error, sizeof(driver->error), "%s", err->message);
     }
-    (void)kube_start(driver->client, &request);
-    json_decref(object);
+    if (chain->uid == NULL) {
+        chain->uid = xstrdup(kube_uid(object));
+    }
+    chain->step++;
+    if (err == NULL && chain->step < json_array_size(json_at(driver->command, "steps"))) {
+        start_step(chain);
+    } else {
+        end_chain(chain);
+    }
 }
 
-static void start_batch(struct driver *driver, bool is_create) {
+static json_t *fill_in(const struct chain *chain, const json_t *body) {
+    const struct { const char *mark, *text; } marks[] = {{"@NAME@", chain->name}, {"@UID@", chain->uid != NULL ? chain->uid : ""}};
+    cleanup_free char *text = json_text(body);
+    cleanup_buffer struct buffer filled = BUFFER_INIT;
+    for (const char *at = text; *at != '\0';) {
+        size_t i = 0;
+        while (i < ARRAY_LEN(marks) && strncmp(at, marks[i].mark, strlen(marks[i].mark)) != 0) {
+            i++;
+        }
+        if (i < ARRAY_LEN(marks)) {
+            buffer_append_text(&filled, marks[i].text);
+            at += strlen(marks[i].mark);
+        } else {
+            buffer_append_char(&filled, *at++);
+        }
+    }
+    struct error err = {0};
+    return json_parse(filled.data, filled.len, &err);
+}
+
+static const struct kube_resource *find_resource(const char *plural) {
+    const struct kube_resource *all[] = {&kube_services, &kube_endpoint_slices, &kube_events};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        if (strcmp(all[i]->plural, plural) == 0) {
+            return all[i];
+        }
+    }
+    return &kube_model_adapters;
+}
+
+static void start_step(struct chain *chain) {
+    const json_t *step = json_array_get(json_at(chain->driver->command, "steps"), chain->step);
+    const char *verb = json_string_at(step, "verb", "");
+    bool is_create = strcmp(verb, "create") == 0;
+    const json_t *body = json_at(step, "body");
+    cleanup_json json_t *filled = body != NULL ? fill_in(chain, body) : NULL;
+    struct kube_request request = {.verb = is_create                     ? KUBE_CREATE
+                                           : strcmp(verb, "delete") == 0 ? KUBE_DELETE
+                                                                         : KUBE_PATCH_MERGE,
+                                   .resource = find_resource(json_string_at(step, "resource", "modeladapters")),
+                                   .namespace = chain->driver->namespace,
+                                   .name = is_create ? NULL : chain->name,
+                                   .subresource = json_string_at(step, "subresource", NULL),
+                                   .body = filled,
+                                   .timeout_ms = 600000,
+                                   .on_done = on_called,
+                                   .arg = chain};
+    (void)kube_start(chain->driver->client, &request);
+}
+
+static void start_batch(struct driver *driver) {
     int64_t first = json_int_at(driver->command, "first", 0), number = json_int_at(driver->command, "count", 0);
-    cleanup_free char *prefix = xstrdup(json_string_at(driver->command, "prefix", "a"));
+    const char *prefix = json_string_at(driver->command, "prefix", "a");
     driver->began_s = now_s();
     driver->left = number;
     driver->failed = 0;
     driver->error[0] = '\0';
     for (int64_t i = first; i < first + number; i++) {
-        cleanup_free char *name = xasprintf("%s-%05lld", prefix, (long long)i);
-        start_call(driver, name, is_create);
+        struct chain *chain = xcalloc(1, sizeof(*chain));
+        *chain = (struct chain){.driver = driver, .name = xasprintf("%s-%05lld", prefix, (long long)i)};
+        start_step(chain);
     }
 }
 
@@ -183,12 +240,12 @@ static void run_command(struct driver *driver, const char *line, size_t len) {
     struct error err = {0};
     json_t *command = json_parse(line, len, &err);
     const char *what = json_string_at(command, "do", "");
-    bool is_batch = strcmp(what, "create") == 0 || strcmp(what, "delete") == 0;
+    bool is_batch = strcmp(what, "write") == 0 && json_array_size(json_at(command, "steps")) > 0;
     if (command == NULL || driver->command != NULL) {
         answer_error(command == NULL ? err.message : "a command runs already");
     } else if (is_batch && json_int_at(command, "count", 0) > 0) {
         driver->command = json_incref(command);
-        start_batch(driver, strcmp(what, "create") == 0);
+        start_batch(driver);
     } else if (strcmp(what, "await") == 0) {
         driver->command = json_incref(command);
         start_wait(driver);

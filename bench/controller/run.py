@@ -51,6 +51,10 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def name_of(pid):
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
 def memory_mib(pid, what):
     """VmHWM (the most it ever held) or VmRSS."""
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(what))
@@ -81,16 +85,15 @@ class Audit:
 
 
 class Run:
-    """What a scenario plays in. `pods` engines are pods, `spare` more addresses are held ready."""
+    """What a scenario plays in. `pods` engines are pods, `spare` more addresses are held ready. subject None: no controller."""
 
     def __init__(self, subject, folder, options, pods, spare=0, settings=None):
         self.subject, self.options = subject, options
         self.folder = Path(folder)
         self.folder.mkdir(parents=True)
         self.network = os.environ.get("DAVIT_TEST_NETWORK")  # a real API server takes no loopback addresses: "10.77"
-        given, audit, pid = (os.environ.get(name) for name in ("DAVIT_TEST_KUBECONFIG", "DAVIT_TEST_AUDIT", "DAVIT_TEST_APISERVER_PID"))
+        given, audit, pids = (os.environ.get(name) for name in ("DAVIT_TEST_KUBECONFIG", "DAVIT_TEST_AUDIT", "DAVIT_TEST_PIDS"))
         self.api_server = None if given else ApiServer(self.folder)
-        self.api_pid = self.api_server.pid if self.api_server else int(pid) if pid else None
         self.kubeconfig = Path(given) if given else self.api_server.kubeconfig
         self.audit = Audit(audit) if audit else None
         self.namespace = f"bench-{self.folder.name}"
@@ -104,8 +107,11 @@ class Run:
         self.pods = {f"pod-{i:04}": address for i, address in enumerate(self.addresses)}
         for name, address in self.pods.items():
             self.add_pod(name, address)
-        self.controller = subject.start(self.folder, self.kubeconfig, options.poll_seconds)
+        self.controller = subject.start(self.folder, self.kubeconfig, options.poll_seconds) if subject else None
         self.driver = Driver(self.kubeconfig, self.namespace)
+        api = {"API server": self.api_server.pid} if self.api_server else {name_of(pid): int(pid) for pid in (pids or "").split(",") if pid}
+        controller = {"controller": self.controller.pid} if subject else {}
+        self.parties = {**controller, **api, "engines": self.fakes.pid, "driver": self.driver.popen.pid}
         self.own_writes = 0  # to the API, by the bench, since the last meter()
 
     def __enter__(self):
@@ -113,7 +119,8 @@ class Run:
 
     def __exit__(self, *_):
         self.driver.close()
-        self.controller.stop()
+        if self.controller:
+            self.controller.stop()
         if self.api_server:
             self.api_server.stop()
         else:
@@ -143,13 +150,19 @@ class Run:
             "containerStatuses": [{"name": "engine", "ready": True, "restartCount": 0, "image": "none", "imageID": "",
                                    "state": {"running": {"startedAt": now}}}]}}, "status")
 
+    def write(self, count, *steps):
+        """For each of so many names all the steps. Returns when the first was begun and the last answered."""
+        self.own_writes += count * len(steps)
+        return self.driver.do(do="write", prefix="a", first=0, count=count, steps=steps)
+
     def create(self, count, **spec):
-        """Returns the time of the first create."""
-        self.own_writes += count
-        return self.driver.do(do="create", prefix="a", first=0, count=count, object={
-            "apiVersion": "model.aibrix.ai/v1alpha1", "kind": "ModelAdapter",
-            "metadata": {"namespace": self.namespace, "labels": {"model.aibrix.ai/name": BASE}},
-            "spec": {"baseModel": BASE, "podSelector": {"matchLabels": {"model.aibrix.ai/name": BASE}}, "artifactURL": "", **spec}})
+        return self.write(count, {"verb": "create", "body": self.adapter(**spec)})
+
+    def adapter(self, **spec):
+        return {"apiVersion": "model.aibrix.ai/v1alpha1", "kind": "ModelAdapter",
+                "metadata": {"name": "@NAME@", "namespace": self.namespace, "labels": {"model.aibrix.ai/name": BASE}},
+                "spec": {"baseModel": BASE, "podSelector": {"matchLabels": {"model.aibrix.ai/name": BASE}},
+                         "artifactURL": "/adapters/@NAME@", **spec}}
 
     def wait_loaded(self, adapters, copies, timeout):
         """When every adapter is said to be served and the engines hold all copies; None when not in time."""
@@ -169,9 +182,13 @@ class Run:
     def meter(self):
         self.own_writes = 0
         return {
-            "at": time.monotonic(), "cpu": cpu_seconds(self.controller.pid), "engine": self.fakes.counts()["requests"],
-            "api_cpu": cpu_seconds(self.api_pid) if self.api_pid else 0, "revision": self.api.revision(), "own": self.subject.counts(),
-            "audit": self.audit.read() if self.audit else {}, "events": len(self.api.list("events")["items"])}
+            "at": time.monotonic(), "cpu": self.spent(), "engine": self.fakes.counts()["requests"], "revision": self.api.revision(),
+            "own": self.subject.counts() if self.subject else {}, "audit": self.audit.read() if self.audit else {},
+            "events": len(self.api.list("events")["items"])}
+
+    def spent(self):
+        """CPU seconds of each party."""
+        return {name: cpu_seconds(pid) for name, pid in self.parties.items()}
 
     def written(self):
         """A number that moves with every write that is the subject's; with those of others too where there is no audit log."""
@@ -193,9 +210,7 @@ class Run:
     def since(self, before, per=None):
         """Rows of a table: what was spent since a meter(); `per` adapters, the writes also for one of them."""
         own, now = self.own_writes, self.meter()
-        rows = {"controller CPU, s": now["cpu"] - before["cpu"]}
-        if self.api_pid:
-            rows["API server CPU, s"] = now["api_cpu"] - before["api_cpu"]
+        rows = {f"{name} CPU, s": now["cpu"][name] - before["cpu"][name] for name in self.parties}
         writes = sum(now["audit"].values()) - sum(before["audit"].values()) if self.audit else now["revision"] - before["revision"] - own
         # Without an audit log the store's revision is what tells; an embedded API that forgets old events moves it, too.
         words = "API writes" if self.audit else "writes in the store"
@@ -206,7 +221,8 @@ class Run:
         rows["  new events"] = now["events"] - before["events"]
         rows.update(differences("its count of {}", before["own"], now["own"]))
         rows.update(differences("engine requests {}", before["engine"], now["engine"]))
-        rows["peak RSS, MiB"] = memory_mib(self.controller.pid, "VmHWM")
+        if self.controller:
+            rows["peak RSS, MiB"] = memory_mib(self.controller.pid, "VmHWM")
         return rows
 
 

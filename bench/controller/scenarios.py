@@ -1,9 +1,10 @@
 """The scenarios: each takes (open a run, options) and yields tables: (title, rows), as they are ready."""
 
+import json
 import statistics
 import time
 
-from run import cpu_seconds, memory_mib
+from run import memory_mib
 
 TIMEOUT_SECONDS = 1200
 
@@ -13,6 +14,9 @@ def apply(open_run, options, delay_ms=0):
     settings = {"faults": {"load": {"delay_ms": delay_ms}}}
     with open_run(options.pods, settings=settings) as run:
         yield f"apply: {sizes_of(options)}, loads {f'{delay_ms} ms' if delay_ms else 'instant'}", apply_in(run, options)
+        steps = written_by(run)
+    if not delay_ms:
+        yield from floor(open_run, options, steps)
 
 
 def sizes_of(options):
@@ -25,10 +29,52 @@ def apply_in(run, options):
     created = run.create(adapters)
     ready = run.driver.wait("ready", TIMEOUT_SECONDS, at_least=adapters)
     loaded = run.wait_loaded(adapters, copies, TIMEOUT_SECONDS)
-    cpu = cpu_seconds(run.controller.pid) - before["cpu"]
+    cpu = {name: spent - before["cpu"][name] for name, spent in run.spent().items()}
     run.settle()
     return {"created in, s": created["ended"] - created["began"], "all Ready after, s": seconds(ready, created["began"]),
-            "all loaded after, s": seconds(loaded, created["began"]), "controller CPU until then, s": cpu, **run.since(before, adapters)}
+            "all loaded after, s": seconds(loaded, created["began"]), "controller CPU until then, s": cpu["controller"],
+            "all parties' CPU until then, s": sum(cpu.values()), **run.since(before, adapters)}
+
+
+def written_by(run):
+    """What the controller wrote for one adapter, as steps of the driver; of the status, which has grown, its beginning and its end."""
+    name = f"a-{0:05}"
+    made = {kind: run.api.get(kind, name) for kind in ("modeladapters", "services", "endpointslices")}
+    events = [event for event in run.api.list("events")["items"] if event["involvedObject"]["kind"] == "ModelAdapter"]
+    adapter, status = made["modeladapters"], made["modeladapters"]["status"]
+    begun = {**{key: value for key, value in status.items() if key not in ("loads", "instances")}, "phase": "Pending"}
+    steps = [{"verb": "create", "body": run.adapter()},
+             {"verb": "patch", "body": {"metadata": {"finalizers": adapter["metadata"]["finalizers"]}}},
+             {"verb": "create", "resource": "services", "body": as_sent(made["services"])},
+             {"verb": "patch", "subresource": "status", "body": {"status": begun}},
+             {"verb": "create", "resource": "endpointslices", "body": as_sent(made["endpointslices"])},
+             {"verb": "patch", "subresource": "status", "body": {"status": status}},
+             *({"verb": "create", "resource": "events", "body": event_of(event)} for event in events[:1])]
+    text = json.dumps(steps).replace(adapter["metadata"]["uid"], "@UID@").replace(name, "@NAME@").replace(run.namespace, "@NAMESPACE@")
+    return json.loads(text)
+
+
+def as_sent(item):
+    """An object without what the API server adds; of a Service only what the controller decides."""
+    metadata = {key: value for key, value in item["metadata"].items() if key in ("name", "labels", "ownerReferences")}
+    spec = {key: value for key, value in item.get("spec", {}).items() if key in ("clusterIP", "ports", "publishNotReadyAddresses")}
+    return {**item, "metadata": metadata, **({"spec": spec} if spec else {})}
+
+
+def event_of(item):
+    """An event of any adapter, as one of the adapter that is written."""
+    about = {**item["involvedObject"], "name": "@NAME@", "uid": "@UID@"}
+    return {**item, "apiVersion": "v1", "kind": "Event", "metadata": {"name": "@NAME@"}, "involvedObject": about}
+
+
+def floor(open_run, options, steps):
+    """The same writes, from a client that does nothing else: no controller could be done earlier on this machine."""
+    with open_run(options.pods, subject=None) as run:
+        before = run.meter()
+        here = json.loads(json.dumps(steps).replace("@NAMESPACE@", run.namespace))
+        written = run.write(options.adapters, *here)
+        rows = {"all written after, s": written["ended"] - written["began"], "writes an adapter": len(steps), **run.since(before)}
+        yield f"the same writes by a client that only writes: {options.adapters:,} adapters", rows
 
 
 def seconds(at, since):
@@ -40,12 +86,14 @@ def apply_slowly(open_run, options):
 
 
 def life(open_run, options):
-    """apply, rest, one engine forgets, delete: one after the other with the same adapters."""
+    """apply, rest, one engine forgets, delete: one after the other with the same adapters. Then the writes alone."""
     with open_run(options.pods) as run:
         yield f"apply: {sizes_of(options)}, loads instant", apply_in(run, options)
+        steps = written_by(run)
         yield f"at rest for {options.rest_seconds} s: {sizes_of(options)}", rest_in(run, options)
         yield f"one engine forgets: {sizes_of(options)}", forget_in(run, options)
         yield f"delete: {sizes_of(options)}", delete_in(run, options)
+    yield from floor(open_run, options, steps)
 
 
 def rest_in(run, options):
@@ -77,8 +125,7 @@ def forget_in(run, options):
 
 def delete_in(run, options):
     before = run.meter()
-    run.own_writes += options.adapters
-    deleted = run.driver.do(do="delete", prefix="a", first=0, count=options.adapters)
+    deleted = run.write(options.adapters, {"verb": "delete"})
     gone = run.driver.wait("objects", TIMEOUT_SECONDS, at_most=0)
     rows = {"deleted in, s": deleted["ended"] - deleted["began"], "all gone after, s": seconds(gone, deleted["began"]),
             "left on engines": run.fakes.counts()["adapters"], **run.since(before)}
