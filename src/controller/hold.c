@@ -140,18 +140,19 @@ static const char *cached_revision(const char *root, const char *name) {
     return len == REVISION_BYTES - 1 && (at[len] == '\0' || at[len] == '/') ? at : NULL;
 }
 
-/* Whether the engine, asked itself, was given the artifact with this path. Davit's was once given "org/repo" as others are. */
-static bool is_given(const struct hold_target *target, const char *root) {
+static bool is_given_as(const struct hold_target *target, const char *root, bool is_davit) {
     const char *pinned = target->source_revision != NULL ? target->source_revision : "";
-    bool is_it = false;
-    for (int is_davit = 0; is_davit <= target->is_davit && !is_it; is_davit++) {
-        cleanup_free char *path = NULL;
-        if (artifact_engine_path(target->artifact_url, pinned, is_davit, &path, NULL) == 0) {
-            cleanup_free char *listed = artifact_shown_url(path); /* as Davit's engine does */
-            is_it = is_same_path(listed, root);
-        }
+    cleanup_free char *path = NULL;
+    if (artifact_engine_path(target->artifact_url, pinned, is_davit, &path, NULL) < 0) {
+        return false;
     }
-    return is_it;
+    cleanup_free char *listed = artifact_shown_url(path); /* as Davit's engine does */
+    return is_same_path(listed, root);
+}
+
+/* Whether the engine, asked itself, was given the artifact with this path. Davit's takes what every engine takes, and more. */
+static bool is_given(const struct hold_target *target, const char *root) {
+    return is_given_as(target, root, false) || (target->is_davit && is_given_as(target, root, true));
 }
 
 static enum relation relation_of(const struct hold_target *target, const char *root) {

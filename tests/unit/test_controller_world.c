@@ -283,7 +283,8 @@ static void test_an_earlier_runs_load_is_known(void **state) {
         struct hold *hold = hold_new();
         hold_meet(hold, "s");
         cleanup_free char *known = xasprintf("fedcba9876543210fedcba98 %s", earlier); /* a roll upon a roll */
-        struct hold_target target = {.name = "sql", .artifact_url = "/b/sql", .revision = "0123456789abcdef01234567", .known = known};
+        struct hold_target target = {
+            .name = "sql", .artifact_url = "/b/sql", .revision = "0123456789abcdef01234567", .known = known};
         struct hold_listing listing = {true, cases[i].root, false, 1, "s"};
         hold_observe(hold, &target, &listing);
         assert_int_equal(hold->state, cases[i].state);
