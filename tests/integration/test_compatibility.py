@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from fake_world import BASE, FakeWorld
+from fake_world import BASE, POLL_SECONDS, FakeWorld, published_in
 from roles import Controller
 from world import SLOW, until
 
@@ -87,15 +87,20 @@ def test_heartbeats_of_pods_cost_nothing(world):
             room.wait(name, "FullyLoaded")
         until(lambda: len(room.fakes.events("generate")) == 6, "every adapter is proved on every pod")
         room.settle()
-        before, written = room.fakes.counts()["requests"], world.controller.metrics()
+        before, written, began = room.fakes.counts()["requests"], world.controller.metrics(), time.monotonic()
         for second in range(50):
             for name in room.pods:
                 room.api.patch("pods", name, {"metadata": {"annotations": {"heartbeat": str(second)}}})
+                room.api.patch("pods", name, {"status": {"conditions": [
+                    {"type": "Ready", "status": "True", "lastProbeTime": f"2026-01-01T00:00:{second:02}Z"}]}}, "status")
         room.settle()
-        requests = room.fakes.counts()["requests"]
+        requests, after = room.fakes.counts()["requests"], world.controller.metrics()
         assert {call for call in requests if requests[call] != before[call]} == {"list"}
-        after = world.controller.metrics()
+        polls = len(room.pods) * ((time.monotonic() - began) / POLL_SECONDS + 1)
+        assert requests["list"] - before["list"] <= polls, "and of those no more than a period has"
         assert {name: value for name, value in after.items() if "writes_total" in name and value != written.get(name)} == {}
+        plans = after["davit_controller_reconciles_total"] - written["davit_controller_reconciles_total"]
+        assert plans < 50, f"{plans} plans for 200 heartbeats of pods with 3 adapters"
 
 
 def test_other_writers_lose_nothing(world):
@@ -103,12 +108,60 @@ def test_other_writers_lose_nothing(world):
     with world.room(2) as room:
         room.apply("a")
         for i in range(60):
-            room.api.patch("modeladapters", "a", {"metadata": {"labels": {f"label-{i}": "x"}, "finalizers": None} if i == 0 else
-                                                  {"labels": {f"label-{i}": "x"}}})
+            room.api.patch("modeladapters", "a", {"metadata": {"labels": {f"label-{i}": "x"}, "finalizers": ["example.com/theirs"]}
+                                                  if i == 0 else {"labels": {f"label-{i}": "x"}}})
         room.wait("a", "FullyLoaded")
         found = room.api.get("modeladapters", "a")["metadata"]
         assert {f"label-{i}" for i in range(60)} <= set(found["labels"])
-        assert found["finalizers"] == ["adapter.model.aibrix.ai/finalizer"]
+        assert set(found["finalizers"]) == {"example.com/theirs", "adapter.model.aibrix.ai/finalizer"}
+        room.api.delete("modeladapters", "a")
+        until(lambda: room.api.get("modeladapters", "a")["metadata"]["finalizers"] == ["example.com/theirs"], "only ours is taken off")
+        room.api.patch("modeladapters", "a", {"metadata": {"finalizers": None}})
+
+
+def test_drift_is_repaired_and_foreign_objects_are_told(world):
+    with world.room(2) as room:
+        room.apply("a")
+        room.wait("a", "FullyLoaded")
+        good = published_in(room.api.get("endpointslices", "a"))
+        port = {"name": "http", "protocol": "TCP", "port": 1, "targetPort": 1}
+        room.api.patch("services", "a", {"spec": {"ports": [port]}, "metadata": {"labels": {"adapter.model.aibrix.ai/name": None}}})
+        room.api.patch("endpointslices", "a", {"endpoints": [{"addresses": [next(iter(good))]}]})
+
+        def is_as_it_was():
+            service = room.api.get("services", "a")
+            return service["spec"]["ports"][0]["port"] == 8000 and \
+                service["metadata"]["labels"].get("adapter.model.aibrix.ai/name") == "a" and \
+                published_in(room.api.get("endpointslices", "a")) == good
+        until(is_as_it_was, "what was changed is changed back")
+        for kind in ("services", "endpointslices"):
+            uid = room.api.get(kind, "a")["metadata"]["uid"]
+            room.api.delete(kind, "a")
+            until(lambda kind=kind, uid=uid: (room.api.get(kind, "a") or {"metadata": {"uid": uid}})["metadata"]["uid"] != uid,
+                  "what was deleted is made again")
+        theirs = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "b"}, "spec": {"ports": [{"name": "web", "port": 80}]}}
+        room.api.create("services", theirs)
+        room.apply("b")
+        said = until(lambda: "does not belong" in room.condition("b").get("message", "") and room.condition("b"), "the cause is named")
+        assert said["reason"] == "ServiceCreateError" and f"Service {room.namespace}/b" in said["message"]
+        until(lambda: room.events_of("b", "ServiceCreateError"), "and told")
+        room.settle()
+        assert room.api.get("services", "b")["spec"]["ports"][0]["port"] == 80
+        assert room.api.get("endpointslices", "b") is None, "a Service of somebody else gains no endpoints"
+        room.api.delete("services", "b")
+        room.wait("b")
+
+
+def test_some_pods_of_several_are_told(world):
+    with world.room(3) as room:
+        room.fakes.fault(room.pods["pod-1"], load={"status": 500, "message": "CUDA out of memory"})
+        room.apply("a")
+        full = until(lambda: "2 of 3" in (found := room.condition("a", "FullyLoaded")).get("message", "") and found, "two of three have it")
+        assert full["status"] == "False" and "pod pod-1: EngineError: CUDA out of memory" in full["message"]
+        row = room.loads("a")["pod-1"]
+        assert (row["state"], row["reason"], row["message"]) == ("Failed", "EngineError", "CUDA out of memory")
+        told = until(lambda: room.events_of("a", "LoadFailed"), "it is told")
+        assert "pod pod-1" in told[0]["message"] and names(room, "a") == {"pod-0", "pod-2"}
 
 
 def test_the_engines_key_from_a_secret(world):
@@ -119,7 +172,8 @@ def test_the_engines_key_from_a_secret(world):
         room.api.create("secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "engine"},
                                     "data": {"api-key": base64.b64encode(b"right-one").decode()}})
         room.wait("a", timeout=60)
-        assert "right-one" not in str(room.api.get("modeladapters", "a")) + world.controller.text()
+        told = str(room.api.get("modeladapters", "a")) + str(room.api.list("events")) + world.controller.text()
+        assert "right-one" not in told
 
 
 def test_credentials_that_nobody_takes_are_told(world):

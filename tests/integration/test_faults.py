@@ -301,6 +301,22 @@ def test_a_dead_pod_holds_a_deletion_up_for_a_bounded_time(world):
         room.api.delete("modeladapters", "a")
         until(lambda: room.fakes.events("unload", "a", well), "the other pod unloads it")
         until(lambda: room.api.get("modeladapters", "a") is None, "the object is gone", 45)
+        given_up = until(lambda: room.events_of("a", "UnloadGivenUp"), "it is told what may be left")
+        assert given_up[0]["type"] == "Warning" and "pod-0" in given_up[0]["message"] and "pod-1" not in given_up[0]["message"]
+
+
+def test_what_lies_on_other_pods_is_unloaded_too(world):
+    """Loaded by whom ever, under our name and from our place: no status says so."""
+    with world.room(3) as room:
+        for address in room.pods.values():
+            ask(address, "/v1/load_lora_adapter", {"lora_name": "a", "lora_path": "/adapters/a"})
+        room.apply("a", replicas=1)
+        room.wait("a", "FullyLoaded")
+        until(lambda: sum("a" in room.fakes.adapters(address) for address in room.pods.values()) == 1, "one pod keeps it")
+        assert not room.fakes.events("load", "a")[3:], "which had it already"
+        room.api.delete("modeladapters", "a")
+        until(lambda: room.api.get("modeladapters", "a") is None, "the object is gone")
+        assert not any(room.fakes.adapters(address) for address in room.pods.values())
 
 
 def test_a_deleted_pod_leaves_the_slice_at_once(world):

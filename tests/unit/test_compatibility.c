@@ -1,6 +1,7 @@
 /* What docs/compatibility.md promises of Service, EndpointSlices and status, where no other test shows it. */
 #include "controller/plan.h"
 #include "controller/publish.h"
+#include "controller/world.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -137,6 +138,18 @@ static void test_a_slice_for_each_address_family(void **state) {
     free(still);
 }
 
+static void test_engines_are_asked_at_either_family(void **state) {
+    (void)state;
+    static const struct {
+        const char *ip, *url;
+    } cases[] = {{"10.0.0.1", "http://10.0.0.1:8000/v1/models"}, {"fd00::1", "http://[fd00::1]:8000/v1/models"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct pod pod = {.facts = {.ip = cases[i].ip}};
+        cleanup_free char *url = act_url(&pod, 8000, "/v1/models");
+        assert_string_equal(url, cases[i].url);
+    }
+}
+
 static void test_drift_is_repaired_and_foreign_objects_left_alone(void **state) {
     (void)state;
     struct still *still = xmalloc(sizeof(*still));
@@ -223,6 +236,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_many_endpoints_are_many_slices),
         cmocka_unit_test(test_a_slice_for_each_address_family),
+        cmocka_unit_test(test_engines_are_asked_at_either_family),
         cmocka_unit_test(test_drift_is_repaired_and_foreign_objects_left_alone),
         cmocka_unit_test(test_what_was_stored_without_rules_says_so),
         cmocka_unit_test(test_many_long_causes_fit_into_a_condition),

@@ -36,6 +36,14 @@ static void test_pod_facts(void **state) {
         {"{\"metadata\":{\"labels\":{\"model.aibrix.ai/port\":\"9000\",\"model.aibrix.ai/engine\":\"sglang\"}}}", false, false,
          false, 9000, 8080, DIALECT_SGLANG},
         {"{\"metadata\":{\"labels\":{\"model.aibrix.ai/port\":\"90000\"}}}", false, false, false, 8000, 8080, DIALECT_VLLM},
+        {"{\"metadata\":{\"labels\":{\"model.aibrix.ai/port\":\"api\"}},\"spec\":{\"containers\":[{\"name\":\"aibrix-runtime\","
+         "\"ports\":[{\"containerPort\":8090}]},{\"name\":\"engine\",\"ports\":[{\"name\":\"metrics\",\"containerPort\":1},{"
+         "\"name\":\"api\",\"containerPort\":9100}]}]}}",
+         false, false, true, 9100, 8090, DIALECT_VLLM},
+        {"{\"metadata\":{\"labels\":{\"model.aibrix.ai/"
+         "port\":\"none\"}},\"spec\":{\"containers\":[{\"name\":\"engine\",\"ports\":[{"
+         "\"name\":\"api\",\"containerPort\":9100}]}]}}",
+         false, false, false, 8000, 8080, DIALECT_VLLM},
         {"{\"spec\":{\"containers\":[{\"name\":\"engine\"},{\"name\":\"aibrix-runtime\"}]}}", false, false, true, 8000, 8080,
          DIALECT_VLLM},
         {"{\"spec\":{\"containers\":[{\"name\":\"aibrix-runtime\",\"ports\":[{\"containerPort\":8090}]}]}}", false, false, true,
@@ -310,6 +318,37 @@ static void test_lists_that_do_not_count(void **state) {
     hold_free(hold);
 }
 
+/* From failure to the next try: doubled each time, with jitter, and no longer than that. */
+static void test_retries_are_spread_and_bounded(void **state) {
+    (void)state;
+    static const struct {
+        enum dialect_outcome outcome;
+        int64_t first_ms, last_ms;
+    } cases[] = {{DIALECT_FAILED, 1000, 60000},
+                 {DIALECT_UNREACHABLE, 1000, 60000},
+                 {DIALECT_BUSY, 1000, 8000},
+                 {DIALECT_PERMANENT, 300000, 300000}}; /* waits for a change, and is looked at now and then all the same */
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct hold *hold = hold_new();
+        struct dialect_answer answer = {.outcome = cases[i].outcome, .message = "no"};
+        int64_t delay_ms = cases[i].first_ms, now_ms = 1000000;
+        bool is_spread = false;
+        hold_meet(hold, "s");
+        for (int failures = 1; failures <= 40; failures++) {
+            hold_note_load(hold, "r", &answer, 5, now_ms);
+            assert_int_equal(hold->failures, failures);
+            assert_in_range(hold->retry_at_ms - now_ms, delay_ms * 3 / 4, delay_ms * 5 / 4);
+            is_spread |= hold->retry_at_ms - now_ms != delay_ms;
+            now_ms = hold->retry_at_ms;
+            delay_ms = 2 * delay_ms < cases[i].last_ms ? 2 * delay_ms : cases[i].last_ms;
+        }
+        assert_true(is_spread);
+        hold_note_load(hold, "another", &answer, 5, now_ms); /* a count of its own */
+        assert_int_equal(hold->failures, 1);
+        hold_free(hold);
+    }
+}
+
 static void test_secrets_are_overwritten(void **state) {
     (void)state;
     static const struct {
@@ -339,6 +378,7 @@ int main(void) {
         cmocka_unit_test(test_whose_is_listed_by_davits_engine),
         cmocka_unit_test(test_an_earlier_runs_load_is_known),
         cmocka_unit_test(test_lists_that_do_not_count),
+        cmocka_unit_test(test_retries_are_spread_and_bounded),
         cmocka_unit_test(test_secrets_are_overwritten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -135,6 +135,27 @@ static void test_a_number_that_cannot_be_had(void **state) {
     world_end(&world);
 }
 
+static void test_no_room_is_a_reason(void **state) {
+    (void)state;
+    struct world world;
+    world_begin(&world, 3, 2);
+    world.pods[0].capacity = world.pods[1].capacity = 1;
+    world_create(&world, 1, 2);
+    world_run(&world, 12000);
+    world_create(&world, 0, 1);
+    world_run(&world, 12000);
+    static const struct said full[] = {{"Scheduled", "False", "InsufficientCapacity",
+                                        "1 replicas wanted, 0 placed; these pods hold as many adapters as they can: pod-0, pod-1"},
+                                       {"Ready", "False", "InsufficientCapacity", NULL}};
+    assert_said(&world, full, ARRAY_LEN(full));
+    assert_string_equal(phase(&world), "Pending");
+    assert_int_equal(world.adapters[0].loads, 0); /* nobody was asked in vain */
+    world_delete(&world, 1);
+    world_run(&world, 12000);
+    assert_true(world_is_ready(&world, 0));
+    world_end(&world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_conditions_go_back),
@@ -142,6 +163,7 @@ int main(void) {
         cmocka_unit_test(test_scaled_to_zero),
         cmocka_unit_test(test_a_deletion_names_what_it_waits_for),
         cmocka_unit_test(test_a_number_that_cannot_be_had),
+        cmocka_unit_test(test_no_room_is_a_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
