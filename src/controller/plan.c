@@ -384,15 +384,22 @@ static void write_finalizers(const struct plan_input *input, struct plan *plan, 
     plan->releases = !add;
 }
 
+/* It answers and was not asked in vain: whoever is before us in the queue for it, our turn comes. */
+static bool is_to_come(const struct plan_pod *pod) {
+    return pod->is_ready && !pod->is_unreachable && pod->observe_failure == NULL && pod->hold->reason == NULL;
+}
+
 /* Deletion: done when nothing may hold it any more and no route leads to it, or when time is up. */
 static void plan_release_object(const struct plan_input *input, struct plan *plan) {
     cleanup_buffer struct buffer left = BUFFER_INIT;
     int64_t deadline = input->deleting_since_ms + input->give_up_ms;
+    bool is_any_to_come = false;
     for (size_t i = 0; i < input->pod_count; i++) {
         const struct plan_pod *pod = &input->pods[i];
         bool is_unknown = pod->matches && pod->is_ready && !pod->is_observed;
         plan->is_polled[i] |= is_unknown;
         if (!pod->is_gone && (may_hold(pod) || pod->hold->running != HOLD_IDLE || is_unknown)) {
+            is_any_to_come |= is_to_come(pod);
             buffer_printf(&left, "%spod %s%s%s", left.len > 0 ? "; " : "", pod->name, pod->hold->reason != NULL ? ": " : "",
                           pod->hold->reason != NULL ? hold_message(pod->hold) : "");
         }
@@ -400,13 +407,14 @@ static void plan_release_object(const struct plan_input *input, struct plan *pla
     if (input->seen.has_route) {
         buffer_printf(&left, "%sits HTTPRoute is still there", left.len > 0 ? "; " : "");
     }
-    if (left.len > 0 && !is_due(input, plan, deadline)) {
+    bool is_over = is_due(input, plan, deadline) && (!is_any_to_come || is_due(input, plan, deadline + PLAN_QUEUE_MS));
+    if (left.len > 0 && !is_over) {
         return;
     }
     write_finalizers(input, plan, false);
     if (plan->finalizers != NULL && left.len > 0) {
         plan_add_event(plan, "Warning", "UnloadGivenUp", "deleted after %lld s although something of it may be left: %.900s",
-                       (long long)(input->give_up_ms / 1000), left.data);
+                       (long long)((input->now_ms - input->deleting_since_ms) / 1000), left.data);
     } else if (plan->finalizers != NULL) {
         plan_add_event(plan, "Normal", "Unloaded", "no pod holds the adapter any more");
     }

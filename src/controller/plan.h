@@ -16,8 +16,8 @@
 #define PLAN_SLICES_MAX 64    /* of 100 endpoints each */
 #define PLAN_UNREADY_MS 10000 /* a pod that is not ready keeps its place among the replicas for so long */
 #define PLAN_GIVE_UP_MS 30000 /* beyond the drain: after that a deletion leaves behind pods that do not answer */
-
-#define PLAN_TRY_MS 10000 /* ... of it, for each start of the controller */
+#define PLAN_TRY_MS 10000     /* ... of it, for each start of the controller */
+#define PLAN_QUEUE_MS 270000  /* beyond that: for pods that do answer, and have others to serve first */
 
 enum proof_mode { PROOF_EFFECT, PROOF_GENERATE, PROOF_LIST };
 

@@ -273,6 +273,19 @@ static void begin_drain(struct world *world, struct world_adapter *adapter, int 
     adapter->busy_until_ms[p] = world->now_ms + longest_ms;
 }
 
+/* A pod that has it, or may, and is slow rather than dead: it is waited for. */
+static bool has_answering(const struct world *world, int a) {
+    for (int p = 0; p < WORLD_PODS; p++) {
+        const struct world_pod *pod = &world->pods[p];
+        const struct hold *hold = world->adapters[a].holds[p];
+        bool may_have = pod->roots[a][0] != '\0' || (hold != NULL && hold->running != HOLD_IDLE);
+        if (pod->exists && pod->is_ready && pod->mood != HANGS && may_have) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void check_adapter(struct world *world, int a) {
     struct world_adapter *adapter = &world->adapters[a];
     const json_t *object = adapter->object.api;
@@ -308,6 +321,7 @@ static void check_adapter(struct world *world, int a) {
         adapter->events_at_ready = adapter->event_count;
     }
     int64_t drain_ms = 1000 * json_int_at(object, "spec.drainSeconds", 1);
+    limit_ms += has_answering(world, a) ? PLAN_QUEUE_MS : 0;
     if (adapter->deleted_ms != 0 && world->now_ms - adapter->deleted_ms > WORLD_GIVE_UP_MS + drain_ms + limit_ms) {
         world_fail(world, "%s: deleted %lld ms ago and still there", adapter->name,
                    (long long)(world->now_ms - adapter->deleted_ms));

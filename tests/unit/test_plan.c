@@ -469,6 +469,33 @@ static void test_a_restart_does_not_begin_a_deletion_anew(void **state) {
     world_end(&world);
 }
 
+/* However many are before it in the queue for a pod that is slow, and however late the controller began: nothing is left there. */
+static void test_a_deletion_waits_for_a_pod_that_answers(void **state) {
+    (void)state;
+    struct world world;
+    for (unsigned seed = 0; seed < 40; seed++) {
+        world_begin(&world, seed, 1);
+        world.pods[0].mood = SLOW;
+        for (int a = 0; a < WORLD_ADAPTERS; a++) {
+            world_create(&world, a, -1);
+        }
+        world_run(&world, 120000);
+        for (int a = 0; a < WORLD_ADAPTERS; a++) {
+            world_delete(&world, a);
+        }
+        world_run(&world, 5000);
+        world_restart_controller(&world);
+        world_run(&world, 5000);
+        world_restart_controller(&world);
+        world_run(&world, 120000);
+        for (int a = 0; a < WORLD_ADAPTERS; a++) {
+            assert_null(world.adapters[a].object.api);
+            assert_string_equal(world.pods[0].roots[a], "");
+        }
+        world_end(&world);
+    }
+}
+
 static void test_a_deletion_leaves_time_for_a_try(void **state) {
     (void)state;
     static const struct {
@@ -643,6 +670,7 @@ int main(void) {
         cmocka_unit_test(test_a_restart_knows_what_was_being_loaded),
         cmocka_unit_test(test_what_was_rolled_and_serves_is_not_out),
         cmocka_unit_test(test_a_restart_does_not_begin_a_deletion_anew),
+        cmocka_unit_test(test_a_deletion_waits_for_a_pod_that_answers),
         cmocka_unit_test(test_a_deletion_leaves_time_for_a_try),
         cmocka_unit_test(test_a_pod_deleted_by_force_leaves_at_once),
         cmocka_unit_test(test_a_pod_that_fails_for_long_is_exchanged),
