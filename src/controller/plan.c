@@ -45,6 +45,22 @@ int64_t plan_deleting_since(const json_t *object, int64_t drain_ms, int64_t now_
     return now_ms - (waited_ms < waited_max_ms ? waited_ms : waited_max_ms);
 }
 
+static bool has_finalizer(const json_t *object) {
+    const json_t *finalizers = json_at(object, "metadata.finalizers");
+    for (size_t i = 0; i < json_array_size(finalizers); i++) {
+        const char *text = json_string_value(json_array_get(finalizers, i));
+        if (text != NULL && strcmp(text, MODEL_ADAPTER_FINALIZER) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int64_t plan_arrivals_until(const json_t *object, bool is_fully_loaded, int64_t observed_generation, int64_t now_ms) {
+    bool is_all_there = is_fully_loaded && observed_generation == json_int_at(object, "metadata.generation", 0);
+    return has_finalizer(object) && !is_all_there ? now_ms + PLAN_ARRIVALS_MS : 0; /* nothing is loaded without a finalizer */
+}
+
 void plan_look_again(struct plan *plan, int64_t at_ms) {
     if (at_ms < plan->look_again_ms) {
         plan->look_again_ms = at_ms;
@@ -351,17 +367,6 @@ static void plan_pods(const struct plan_input *input, struct plan *plan) {
 
 /* ---- the object's own writes ---- */
 
-static bool has_finalizer(const json_t *object) {
-    const json_t *finalizers = json_at(object, "metadata.finalizers");
-    for (size_t i = 0; i < json_array_size(finalizers); i++) {
-        const char *text = json_string_value(json_array_get(finalizers, i));
-        if (text != NULL && strcmp(text, MODEL_ADAPTER_FINALIZER) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void write_finalizers(const struct plan_input *input, struct plan *plan, bool add) {
     /* A status that is being written changes the version that the patch below names. */
     if ((input->writes_running & (WRITE_FINALIZER | WRITE_STATUS)) != 0 || !is_due(input, plan, input->write_after_ms)) {
@@ -389,6 +394,12 @@ static bool is_to_come(const struct plan_pod *pod) {
     return pod->is_ready && !pod->is_unreachable && pod->observe_failure == NULL && pod->hold->reason == NULL;
 }
 
+/* Who ran before us may have asked for a load, and the engine goes on with it: the list does not have it yet. */
+static bool may_arrive(const struct plan_input *input, struct plan *plan, const struct plan_pod *pod) {
+    bool is_open = pod->matches && pod->is_ready && !pod->is_unreachable && pod->hold->since_ms == 0;
+    return is_open && input->arrivals_until_ms != 0 && !is_due(input, plan, input->arrivals_until_ms);
+}
+
 /* Deletion: done when nothing may hold it any more and no route leads to it, or when time is up. */
 static void plan_release_object(const struct plan_input *input, struct plan *plan) {
     cleanup_buffer struct buffer left = BUFFER_INIT;
@@ -398,6 +409,7 @@ static void plan_release_object(const struct plan_input *input, struct plan *pla
         const struct plan_pod *pod = &input->pods[i];
         bool is_unknown = pod->matches && pod->is_ready && !pod->is_observed;
         plan->is_polled[i] |= is_unknown;
+        is_unknown |= may_arrive(input, plan, pod);
         if (!pod->is_gone && (may_hold(pod) || pod->hold->running != HOLD_IDLE || is_unknown)) {
             is_any_to_come |= is_to_come(pod);
             buffer_printf(&left, "%spod %s%s%s", left.len > 0 ? "; " : "", pod->name, pod->hold->reason != NULL ? ": " : "",

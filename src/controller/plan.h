@@ -13,11 +13,12 @@
 #include "controller/hold.h"
 
 #define PLAN_NEVER INT64_MAX
-#define PLAN_SLICES_MAX 64    /* of 100 endpoints each */
-#define PLAN_UNREADY_MS 10000 /* a pod that is not ready keeps its place among the replicas for so long */
-#define PLAN_GIVE_UP_MS 30000 /* beyond the drain: after that a deletion leaves behind pods that do not answer */
-#define PLAN_TRY_MS 10000     /* ... of it, for each start of the controller */
-#define PLAN_QUEUE_MS 270000  /* beyond that: for pods that do answer, and have others to serve first */
+#define PLAN_SLICES_MAX 64     /* of 100 endpoints each */
+#define PLAN_UNREADY_MS 10000  /* a pod that is not ready keeps its place among the replicas for so long */
+#define PLAN_GIVE_UP_MS 30000  /* beyond the drain: after that a deletion leaves behind pods that do not answer */
+#define PLAN_TRY_MS 10000      /* ... of it, for each start of the controller */
+#define PLAN_ARRIVALS_MS 10000 /* a load that an earlier run had asked for as it ended shows in the list by then */
+#define PLAN_QUEUE_MS 270000   /* beyond that: for pods that do answer, and have others to serve first */
 
 enum proof_mode { PROOF_EFFECT, PROOF_GENERATE, PROOF_LIST };
 
@@ -65,6 +66,7 @@ struct plan_input {
     const struct model_adapter *adapter;
     const char *invalid; /* why it can never serve; NULL = it can */
     char revision[REVISION_BYTES];
+    int64_t arrivals_until_ms;   /* loads that an earlier run asked for may still be done until then; 0 = there are none */
     const char *known;           /* revisions of an earlier run, while some pod was not asked yet what it has; NULL = none */
     const char *version;         /* what its source was found to be; NULL or "" = not known */
     const struct plan_pod *pods; /* by name: those that hold it or may; all that match when they are looked for */
@@ -148,6 +150,9 @@ int64_t plan_drain_ms(const struct model_adapter *adapter);
 /* input.deleting_since_ms, of an object whose deletion is seen first at `now_ms`: as it says itself, so that a controller that
  * restarts does not begin to wait anew. Some of the time is always left for a try of its own, also where the clocks differ. */
 int64_t plan_deleting_since(const json_t *object, int64_t drain_ms, int64_t now_ms, int64_t wall_ms);
+
+/* input.arrivals_until_ms, of an object that this run sees for the first time at `now_ms`. */
+int64_t plan_arrivals_until(const json_t *object, bool is_fully_loaded, int64_t observed_generation, int64_t now_ms);
 
 /* For the parts of the planner. */
 bool plan_is_current(const struct plan_input *input, const struct plan_pod *pod); /* it holds the current revision, proved */

@@ -198,6 +198,7 @@ void world_view_take(struct controller *controller, struct adapter *adapter, str
                   .invalid = adapter->invalid,
                   .known = known_yet(adapter),
                   .version = adapter->version,
+                  .arrivals_until_ms = adapter->arrivals_until_ms,
                   .matching = adapter->selection != NULL ? (int)adapter->selection->pod_count : 0,
                   .ready = adapter->selection != NULL ? (int)adapter->selection->ready_count : 0,
                   .proof = controller->options->proof,

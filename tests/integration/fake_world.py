@@ -27,6 +27,10 @@ class FakeWorld:
 
     def restart_controller(self):
         self.controller.check()
+        self.start_another_controller()
+
+    def start_another_controller(self):
+        """The one before has ended."""
         self.controller.log.rename(self.folder / f"controller-{self.controller.pid}.log")  # its ports are read from its log
         self.start_controller()
 

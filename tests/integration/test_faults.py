@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -253,6 +254,20 @@ def test_a_secret_that_went_first_does_not_keep_the_adapter(world):
         room.api.delete("modeladapters", "a")
         until(lambda: not room.api.list("modeladapters")["items"], "the adapter is gone", timeout=15)
         assert not room.fakes.adapters(room.pods["pod-0"]), "it was unloaded without a key, which this engine does not ask for"
+
+
+def test_what_was_being_loaded_as_the_controller_was_killed_is_not_left(world):
+    with world.room(1) as room:
+        address = room.pods["pod-0"]
+        room.fakes.fault(load={"delay_ms": 3000})
+        room.apply("a")
+        until(lambda: requests_of(room, address)["load"] == 1, "the load is under way")
+        world.controller.stop(signal.SIGKILL)
+        room.api.delete("modeladapters", "a")
+        world.start_another_controller()
+        until(lambda: room.fakes.events("load", "a"), "the engine has done it all the same")
+        until(lambda: room.api.get("modeladapters", "a") is None, "the object is gone", timeout=30)
+        assert not room.fakes.adapters(address)
 
 
 def test_the_endpoint_is_out_before_the_adapter_is_unloaded(world):

@@ -105,7 +105,7 @@ struct world_adapter {
     struct model_adapter spec;
     char revision[REVISION_BYTES];
     char *earlier; /* what an earlier run wrote down, see recall.h */
-    int64_t told_generation;
+    int64_t told_generation, arrivals_until_ms;
     struct hold *holds[WORLD_PODS];
     struct world_write writes[WORLD_WRITES];
     int write_failures;

@@ -65,6 +65,16 @@ static void recall(struct world *world, int a) {
     }
 }
 
+static const json_t *condition_of(const json_t *object, const char *type) {
+    const json_t *conditions = json_at(object, "status.conditions");
+    for (size_t i = 0; i < json_array_size(conditions); i++) {
+        if (strcmp(json_string_at(json_array_get(conditions, i), "type", ""), type) == 0) {
+            return json_array_get(conditions, i);
+        }
+    }
+    return NULL;
+}
+
 static void read_object(struct world *world, int a) {
     struct world_adapter *adapter = &world->adapters[a];
     int64_t generation = adapter->spec.generation;
@@ -89,6 +99,9 @@ static void read_object(struct world *world, int a) {
     }
     if (is_new) {
         recall(world, a);
+        bool is_full = strcmp(json_string_at(condition_of(adapter->known, "FullyLoaded"), "status", ""), "True") == 0;
+        int64_t observed = json_int_at(adapter->known, "status.observedGeneration", 0);
+        adapter->arrivals_until_ms = plan_arrivals_until(adapter->known, is_full, observed, world->now_ms);
     } else if (generation != adapter->spec.generation) {
         for (int p = 0; p < WORLD_PODS; p++) {
             hold_forgive(adapter->holds[p]);
@@ -267,16 +280,6 @@ static bool has_unasked(const struct world *world) {
     return false;
 }
 
-static const json_t *condition_of(const json_t *object, const char *type) {
-    const json_t *conditions = json_at(object, "status.conditions");
-    for (size_t i = 0; i < json_array_size(conditions); i++) {
-        if (strcmp(json_string_at(json_array_get(conditions, i), "type", ""), type) == 0) {
-            return json_array_get(conditions, i);
-        }
-    }
-    return NULL;
-}
-
 static void take_view(struct world *world, int a, struct view *view) {
     struct world_adapter *adapter = &world->adapters[a];
     const json_t *ready = condition_of(adapter->known, "Ready");
@@ -293,6 +296,7 @@ static void take_view(struct world *world, int a, struct view *view) {
                                     .slice_written_ms = adapter->slice_written_ms,
                                     .is_released = adapter->is_released,
                                     .deleting_since_ms = adapter->deleting_since_ms,
+                                    .arrivals_until_ms = adapter->arrivals_until_ms,
                                     .drain_ms = drain_ms,
                                     .give_up_ms = WORLD_GIVE_UP_MS + drain_ms,
                                     .now_ms = world->now_ms,

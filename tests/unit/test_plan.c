@@ -496,6 +496,41 @@ static void test_a_deletion_waits_for_a_pod_that_answers(void **state) {
     }
 }
 
+/* Engines go on with what a controller that was killed had asked for: the object waits for it. */
+static void test_what_arrives_after_a_restart_is_unloaded(void **state) {
+    (void)state;
+    struct world world;
+    for (unsigned seed = 0; seed < 60; seed++) {
+        world_begin(&world, seed, 2);
+        world.pods[0].mood = world.pods[1].mood = SLOW;
+        world_create(&world, 0, seed % 2 == 0 ? -1 : 1);
+        world_run(&world, 300 + 100 * (seed % 10));
+        world_restart_controller(&world);
+        world_run(&world, 20 * (seed % 7));
+        world_delete(&world, 0);
+        world_run(&world, 100000);
+        assert_null(world.adapters[0].object.api);
+        for (int p = 0; p < 2; p++) {
+            assert_string_equal(world.pods[p].roots[0], "");
+        }
+        world_end(&world);
+    }
+}
+
+/* ... and for nothing where all was done already. */
+static void test_a_deletion_after_a_restart_is_no_slower(void **state) {
+    (void)state;
+    struct world world;
+    world_begin(&world, 3, 2);
+    world_create(&world, 0, -1);
+    world_run(&world, 10000);
+    world_restart_controller(&world);
+    world_delete(&world, 0);
+    world_run(&world, 3000);
+    assert_null(world.adapters[0].object.api);
+    world_end(&world);
+}
+
 static void test_a_deletion_leaves_time_for_a_try(void **state) {
     (void)state;
     static const struct {
@@ -671,6 +706,8 @@ int main(void) {
         cmocka_unit_test(test_what_was_rolled_and_serves_is_not_out),
         cmocka_unit_test(test_a_restart_does_not_begin_a_deletion_anew),
         cmocka_unit_test(test_a_deletion_waits_for_a_pod_that_answers),
+        cmocka_unit_test(test_what_arrives_after_a_restart_is_unloaded),
+        cmocka_unit_test(test_a_deletion_after_a_restart_is_no_slower),
         cmocka_unit_test(test_a_deletion_leaves_time_for_a_try),
         cmocka_unit_test(test_a_pod_deleted_by_force_leaves_at_once),
         cmocka_unit_test(test_a_pod_that_fails_for_long_is_exchanged),
