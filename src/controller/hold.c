@@ -360,7 +360,9 @@ void hold_note_unload(struct hold *hold, const struct dialect_answer *answer, in
         hold->load_ms = -1;
         hold_forgive(hold);
     } else {
-        hold_note_failure(hold, hold->revision, answer, "UnloadFailed", now_ms);
+        bool was_recalled = hold->is_recalled; /* that it did not go says nothing against what it is */
+        hold_note_failure(hold, hold->revision, answer, HOLD_REASON_UNLOAD, now_ms);
+        hold->is_recalled = was_recalled;
     }
 }
 

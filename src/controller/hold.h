@@ -71,6 +71,7 @@ struct hold_target {
 
 /* Of a load in status.loads that replaced other weights under the same name. */
 #define HOLD_REASON_IN_PLACE "LoadedInPlace"
+#define HOLD_REASON_UNLOAD "UnloadFailed"
 
 struct hold *hold_new(void);
 void hold_free(struct hold *hold);

@@ -305,7 +305,7 @@ static void retire(const struct plan_input *input, struct plan *plan, size_t at)
         return;
     }
     /* An unload that failed says nothing against the load that may follow, hence its own clock: `tried` is another revision. */
-    bool has_retry = hold->reason != NULL && strcmp(hold->reason, "UnloadFailed") == 0;
+    bool has_retry = hold->reason != NULL && strcmp(hold->reason, HOLD_REASON_UNLOAD) == 0;
     if (is_drained(input, plan, at) && (!has_retry || is_due(input, plan, hold->retry_at_ms))) {
         act(input, plan, at, HOLD_UNLOADING);
     }

@@ -14,9 +14,12 @@ static enum hold_effect effect_in(const json_t *status) {
 }
 
 void recall_load(const json_t *status, const json_t *row, struct hold_record *ret_record) {
+    const char *reason = json_string_at(row, "reason", "");
+    /* What had served and does not let itself be unloaded is out, until the pod serves again. */
+    bool was_serving = hold_state_is_serving(json_string_at(row, "state", "")) || strcmp(reason, HOLD_REASON_UNLOAD) == 0;
     *ret_record = (struct hold_record){.revision = json_string_at(row, "revision", ""),
-                                       .was_serving = hold_state_is_serving(json_string_at(row, "state", "")),
-                                       .is_in_place = strcmp(json_string_at(row, "reason", ""), HOLD_REASON_IN_PLACE) == 0,
+                                       .was_serving = was_serving,
+                                       .is_in_place = strcmp(reason, HOLD_REASON_IN_PLACE) == 0,
                                        .is_rolled = json_string_at(row, "replaces", NULL) != NULL,
                                        .load_ms = json_int_at(row, "loadMillis", -1),
                                        .effect = effect_in(status)};

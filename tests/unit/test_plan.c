@@ -450,6 +450,29 @@ static void test_what_was_rolled_and_serves_is_not_out(void **state) {
     world_end(&world);
 }
 
+/* A pod that was taken out and does not let go of the old weights is out for whoever runs next, too. */
+static void test_a_restart_knows_who_cannot_be_unloaded(void **state) {
+    (void)state;
+    struct world world;
+    for (int i = 0; i < 6; i++) {
+        world_begin(&world, 5 + (unsigned)i, 2);
+        world_create(&world, 0, -1);
+        world_run(&world, 5000);
+        world.pods[0].mood = world.pods[1].mood = REFUSES;
+        world_set_url(&world, 0, 2);
+        world_run(&world, 30000);
+        assert_int_equal(world_count_published(&world, 0), 1);
+        world_restart_controller(&world);
+        world_run(&world, 10000);
+        world_set_url(&world, 0, 3);
+        assert_int_equal(least_published(&world, 60000), 1);
+        world.pods[0].mood = world.pods[1].mood = GOOD;
+        world_run(&world, 120000);
+        world_assert_settled(&world);
+        world_end(&world);
+    }
+}
+
 static void test_a_restart_does_not_begin_a_deletion_anew(void **state) {
     (void)state;
     struct world world;
@@ -704,6 +727,7 @@ int main(void) {
         cmocka_unit_test(test_a_restart_takes_no_second_pod_out),
         cmocka_unit_test(test_a_restart_knows_what_was_being_loaded),
         cmocka_unit_test(test_what_was_rolled_and_serves_is_not_out),
+        cmocka_unit_test(test_a_restart_knows_who_cannot_be_unloaded),
         cmocka_unit_test(test_a_restart_does_not_begin_a_deletion_anew),
         cmocka_unit_test(test_a_deletion_waits_for_a_pod_that_answers),
         cmocka_unit_test(test_what_arrives_after_a_restart_is_unloaded),
