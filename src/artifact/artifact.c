@@ -145,8 +145,8 @@ static int find_offline(struct fetch *fetch, struct error *err) {
 /* ---- the lock ---- */
 
 static int check_still_wanted(const struct fetch *fetch, struct error *err) {
-    if (atomic_load(&fetch->progress->is_cancelled)) {
-        return error_set(err, ERROR_TIMEOUT, "%s: the fetch was cancelled", fetch->label);
+    if (artifact_progress_check(fetch->progress, err) < 0) {
+        return error_wrap(err, "%s", fetch->label);
     }
     if (clock_now_ms() >= fetch->deadline_ms) {
         return error_set(err, ERROR_TIMEOUT, "%s: the time for the fetch is over while somebody else downloads it", fetch->label);
@@ -503,7 +503,7 @@ int artifact_fetch(struct artifact_cache *cache, const struct artifact_wanted *w
     struct artifact_found found = {0};
     const char *path = artifact_local_path(wanted->url);
     progress = progress != NULL ? progress : &own;
-    int result = path != NULL ? fetch_folder(cache->options, wanted, path, &found, &failure)
+    int result = path != NULL ? fetch_folder(cache->options, wanted, path, progress, &found, &failure)
                               : fetch_with(cache, wanted, progress, &found, &failure);
     if (result < 0) {
         if (err != NULL) {

@@ -79,6 +79,8 @@ struct artifact_progress {
     _Atomic uint64_t bytes_total; /* 0 = not known yet */
     _Atomic bool is_cancelled;    /* the fetch ends soon, with ERROR_TIMEOUT; what was staged stays */
 };
+/* ERROR_TIMEOUT when it was cancelled; NULL = nobody can. */
+int artifact_progress_check(const struct artifact_progress *progress, struct error *err) DAVIT_MUST_USE;
 
 struct artifact_found {
     char *folder;                /* with adapter_config.json and the weights */

@@ -15,6 +15,7 @@
 
 struct digests {
     const struct artifact_file *expected;
+    const struct artifact_progress *progress;
     EVP_MD_CTX *sha256;
     EVP_MD_CTX *git_sha1;
     EVP_MD_CTX *md5;
@@ -29,8 +30,9 @@ static EVP_MD_CTX *begin_one(const EVP_MD *type) {
     return context;
 }
 
-static void begin(struct digests *digests, const struct artifact_file *expected, uint64_t bytes) {
-    *digests = (struct digests){.expected = expected, .sha256 = begin_one(EVP_sha256())};
+static void begin(struct digests *digests, const struct artifact_file *expected, const struct artifact_progress *progress,
+                  uint64_t bytes) {
+    *digests = (struct digests){.expected = expected, .progress = progress, .sha256 = begin_one(EVP_sha256())};
     bool knows_better = expected == NULL || expected->sha256[0] != '\0';
     if (!knows_better && expected->git_sha1[0] != '\0') {
         cleanup_free char *header = xasprintf("blob %llu", (unsigned long long)bytes);
@@ -96,9 +98,13 @@ static int end(struct digests *digests, char ret_sha256[HASH_HEX_BYTES], struct 
     return 0;
 }
 
-/* Hashes [*at, until) of the file. */
+/* Hashes [*at, until) of the file. -1 with errno; ECANCELED when the fetch was cancelled. */
 static int read_on(struct digests *digests, int fd, char *piece, uint64_t *at, uint64_t until) {
     while (*at < until) {
+        if (artifact_progress_check(digests->progress, NULL) < 0) {
+            errno = ECANCELED;
+            return -1;
+        }
         size_t len = until - *at < PIECE_BYTES ? (size_t)(until - *at) : PIECE_BYTES;
         ssize_t got = pread(fd, piece, len, (off_t)*at);
         if (got < 0 && errno == EINTR) {
@@ -114,7 +120,14 @@ static int read_on(struct digests *digests, int fd, char *piece, uint64_t *at, u
     return 0;
 }
 
-int digests_of_file(int fd, const struct artifact_file *expected, char ret_sha256[HASH_HEX_BYTES], struct error *err) {
+static int not_read(int error_number, const struct digests *digests, const char *name, struct error *err) {
+    errno = error_number;
+    return error_number == ECANCELED ? artifact_progress_check(digests->progress, err)
+                                     : error_set_errno(err, "%s cannot be read", name);
+}
+
+int digests_of_file(int fd, const struct artifact_file *expected, const struct artifact_progress *progress,
+                    char ret_sha256[HASH_HEX_BYTES], struct error *err) {
     struct stat status;
     struct digests digests;
     uint64_t at = 0;
@@ -122,12 +135,11 @@ int digests_of_file(int fd, const struct artifact_file *expected, char ret_sha25
         return error_set_errno(err, "a file of the cache");
     }
     cleanup_free char *piece = xmalloc(PIECE_BYTES);
-    begin(&digests, expected, (uint64_t)status.st_size);
+    begin(&digests, expected, progress, (uint64_t)status.st_size);
     int result = read_on(&digests, fd, piece, &at, (uint64_t)status.st_size);
     int saved = errno;
     int compared = end(&digests, ret_sha256, err);
-    errno = saved;
-    return result < 0 ? error_set_errno(err, "%s cannot be read", expected != NULL ? expected->name : "a file") : compared;
+    return result < 0 ? not_read(saved, &digests, expected != NULL ? expected->name : "a file", err) : compared;
 }
 
 /* ---- on a thread of its own ---- */
@@ -189,14 +201,14 @@ static void follower_free(struct follower *follower) {
     free(follower);
 }
 
-struct follower *follower_start(int fd, const struct artifact_file *expected) {
+struct follower *follower_start(int fd, const struct artifact_file *expected, const struct artifact_progress *progress) {
     struct follower *follower = xcalloc(1, sizeof(*follower));
     pthread_attr_t attributes;
     follower->fd = fd;
     follower->piece = xmalloc(PIECE_BYTES);
     (void)pthread_mutex_init(&follower->mutex, NULL);
     (void)pthread_cond_init(&follower->changed, NULL);
-    begin(&follower->digests, expected, expected->bytes);
+    begin(&follower->digests, expected, progress, expected->bytes);
     (void)pthread_attr_init(&attributes);
     (void)pthread_attr_setstacksize(&attributes, STACK_BYTES);
     int result = pthread_create(&follower->thread, &attributes, follow, follower);
@@ -230,8 +242,7 @@ int follower_finish(struct follower *follower, char ret_sha256[HASH_HEX_BYTES], 
     int saved = follower->saved_errno;
     int result = end(&follower->digests, ret_sha256, err);
     const char *name = follower->digests.expected->name;
-    errno = saved;
-    result = saved != 0 ? error_set_errno(err, "%s cannot be read", name) : result;
+    result = saved != 0 ? not_read(saved, &follower->digests, name, err) : result;
     follower_free(follower);
     return result;
 }

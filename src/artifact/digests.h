@@ -6,14 +6,15 @@
 #include "artifact/source.h"
 
 /* Reads the whole file. `expected` (NULL = nothing) says what the source promised: ERROR_INVALID names the hash, what was expected
- * and what was found. */
-int digests_of_file(int fd, const struct artifact_file *expected, char ret_sha256[HASH_HEX_BYTES],
-                    struct error *err) DAVIT_MUST_USE;
+ * and what was found. `progress` is looked at for is_cancelled (NULL = it is not): ERROR_TIMEOUT. */
+int digests_of_file(int fd, const struct artifact_file *expected, const struct artifact_progress *progress,
+                    char ret_sha256[HASH_HEX_BYTES], struct error *err) DAVIT_MUST_USE;
 
 /* Follows a file from its beginning as far as it is there, reading what was just written. */
 struct follower;
-struct follower *follower_start(int fd, const struct artifact_file *expected); /* both borrowed; NULL = no thread to be had */
-void follower_advance(struct follower *follower, uint64_t bytes);              /* so many from the beginning are there */
+/* All are borrowed. NULL = no thread to be had. */
+struct follower *follower_start(int fd, const struct artifact_file *expected, const struct artifact_progress *progress);
+void follower_advance(struct follower *follower, uint64_t bytes); /* so many from the beginning are there */
 /* The file is whole: waits for the rest. As digests_of_file. The follower is gone. */
 int follower_finish(struct follower *follower, char ret_sha256[HASH_HEX_BYTES], struct error *err) DAVIT_MUST_USE;
 void follower_abandon(struct follower *follower);

@@ -311,9 +311,9 @@ static bool take_work(struct download *download, struct lane *lane) {
     return false;
 }
 
-static void begin_following(struct item *item) {
+static void begin_following(const struct download *download, struct item *item) {
     if (is_large(item)) {
-        item->follower = follower_start(item->staged.fd, item->staged.file);
+        item->follower = follower_start(item->staged.fd, item->staged.file, download->args->progress);
         item->followed = 0;
         follow(item);
     }
@@ -337,7 +337,7 @@ static int restart(struct download *download, struct item *item, struct error *e
     if (staged_restart(&item->staged, item->staged.is_chunked && !item->is_unranged, err) < 0) {
         return -1;
     }
-    begin_following(item);
+    begin_following(download, item);
     return 0;
 }
 
@@ -436,7 +436,7 @@ static int judge_all(struct download *download, struct error *err) {
 
 /* ---- files that lie here already ---- */
 
-static int copy_local(struct item *item, struct error *err) {
+static int copy_local(const struct download *download, struct item *item, struct error *err) {
     struct staged *staged = &item->staged;
     struct stat status;
     cleanup_close int from = open(staged->file->local, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -452,7 +452,7 @@ static int copy_local(struct item *item, struct error *err) {
     cleanup_free char *piece = xmalloc(COPY_BYTES);
     ssize_t got = 0;
     while ((got = read(from, piece, COPY_BYTES)) > 0) {
-        if (staged_write(staged, 0, piece, (size_t)got, err) < 0) {
+        if (staged_write(staged, 0, piece, (size_t)got, err) < 0 || artifact_progress_check(download->args->progress, err) < 0) {
             return -1;
         }
     }
@@ -471,13 +471,16 @@ static int finish_item(struct download *download, struct item *item, struct erro
         follower_advance(item->follower, staged_prefix(&item->staged));
         result = follower_finish(take_pointer(item->follower), sha256, err);
     } else {
-        result = digests_of_file(item->staged.fd, file, sha256, err);
+        result = digests_of_file(item->staged.fd, file, download->args->progress, sha256, err);
     }
     if (result < 0) {
         return error_wrap(err, "%s", download->args->label);
     }
-    if (fstat(item->staged.fd, &status) < 0 || fsync(item->staged.fd) < 0) {
-        return error_set_errno(err, "%s cannot be synced", file->name);
+    if (staged_sync(&item->staged, download->args->progress, err) < 0) {
+        return error_wrap(err, "%s", download->args->label);
+    }
+    if (fstat(item->staged.fd, &status) < 0) {
+        return error_set_errno(err, "%s", file->name);
     }
     if (file->bytes != UINT64_MAX && (uint64_t)status.st_size != file->bytes) {
         return error_set(err, ERROR_INVALID, "%s: %s: expected %llu bytes, found %llu", download->args->label, file->name,
@@ -520,11 +523,11 @@ static int open_next(struct download *download, struct error *err) {
     }
     download->opened_count++;
     download->open_count++;
-    if (file->local != NULL && copy_local(item, err) < 0) {
+    if (file->local != NULL && copy_local(download, item, err) < 0) {
         return -1;
     }
     download->resumed_bytes += staged_bytes(&item->staged);
-    begin_following(item);
+    begin_following(download, item);
     return 0;
 }
 
@@ -539,8 +542,8 @@ static int open_more(struct download *download, struct error *err) {
             return -1;
         }
         show(download);
-        if (atomic_load(&download->args->progress->is_cancelled)) { /* an earlier process may have left a lot to hash */
-            return error_set(err, ERROR_TIMEOUT, "the fetch was cancelled");
+        if (artifact_progress_check(download->args->progress, err) < 0) { /* an earlier process may have left a lot to hash */
+            return -1;
         }
     }
     return 0;

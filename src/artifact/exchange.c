@@ -86,8 +86,8 @@ void exchange_limit(struct artifact_http *http, int64_t at_most_ms, const char *
 }
 
 static int check_still_wanted(const struct artifact_http *http, struct error *err) {
-    if (http->progress != NULL && atomic_load(&http->progress->is_cancelled)) {
-        return error_set(err, ERROR_TIMEOUT, "the fetch was cancelled");
+    if (artifact_progress_check(http->progress, err) < 0) {
+        return -1;
     }
     if (clock_now_ms() >= http->limit_ms) {
         return error_set(err, ERROR_TIMEOUT, "%s", http->late);

@@ -32,7 +32,7 @@ static int open_weights(int folder, const char *path, uint64_t *ret_bytes, struc
 }
 
 int fetch_folder(const struct artifact_options *options, const struct artifact_wanted *wanted, const char *path,
-                 struct artifact_found *ret, struct error *err) {
+                 struct artifact_progress *progress, struct artifact_found *ret, struct error *err) {
     const struct artifact_check_args args = {
         .max_rank = wanted->max_rank, .is_pickle_allowed = options->is_pickle_allowed, .follows_links = true};
     struct stat status;
@@ -62,7 +62,8 @@ int fetch_folder(const struct artifact_options *options, const struct artifact_w
         return -1;
     }
     if (wanted->digest != NULL && wanted->digest[0] != '\0') {
-        if (digests_of_file(weights, NULL, found.digest, err) < 0) {
+        atomic_store(&progress->stage, ARTIFACT_CHECKING);
+        if (digests_of_file(weights, NULL, progress, found.digest, err) < 0) {
             return error_wrap(err, "%s", path);
         }
         if (strcasecmp(found.digest, wanted->digest) != 0) {

@@ -6,6 +6,6 @@
 
 /* Seen: checked, and hashed when a digest is wanted. Not seen (the mount may be the engine's alone): is_unseen. */
 int fetch_folder(const struct artifact_options *options, const struct artifact_wanted *wanted, const char *path,
-                 struct artifact_found *ret, struct error *err) DAVIT_MUST_USE;
+                 struct artifact_progress *progress, struct artifact_found *ret, struct error *err) DAVIT_MUST_USE;
 
 #endif

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #define NOTE_BYTES (256u << 10) /* what a kill -9 costs at most, a chunk */
+#define SYNC_BYTES (32u << 20)  /* at a time: some tenths of a second */
 #define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
 
 /* parts/<name>: this, then a uint64_t a chunk. Of this machine alone. */
@@ -211,4 +212,25 @@ int staged_write(struct staged *staged, size_t chunk, const void *bytes, size_t 
         staged_note(staged, chunk);
     }
     return 0;
+}
+
+/* An error of writing back is told once, so it is not left to fsync. */
+static bool is_written_back(int fd, uint64_t at, uint64_t len) {
+    unsigned steps = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    return sync_file_range(fd, (off_t)at, (off_t)len, steps) == 0 || (errno != EIO && errno != ENOSPC && errno != EDQUOT);
+}
+
+int staged_sync(const struct staged *staged, const struct artifact_progress *progress, struct error *err) {
+    struct stat status;
+    if (fstat(staged->fd, &status) < 0) {
+        return error_set_errno(err, "%s in the staging folder", staged->file->name);
+    }
+    bool is_fine = true;
+    for (uint64_t at = 0; at < (uint64_t)status.st_size && is_fine; at += SYNC_BYTES) {
+        if (artifact_progress_check(progress, err) < 0) {
+            return -1;
+        }
+        is_fine = is_written_back(staged->fd, at, SYNC_BYTES);
+    }
+    return is_fine && fsync(staged->fd) == 0 ? 0 : error_set_errno(err, "%s cannot be synced", staged->file->name);
 }

@@ -33,6 +33,8 @@ uint64_t staged_bytes(const struct staged *staged);                     /* that 
 uint64_t staged_prefix(const struct staged *staged);                    /* that are there without a gap */
 /* ERROR_IO, plainly when the disk is full. */
 int staged_write(struct staged *staged, size_t chunk, const void *bytes, size_t len, struct error *err) DAVIT_MUST_USE;
+/* fsync of all bytes, in steps between which the fetch can be cancelled. */
+int staged_sync(const struct staged *staged, const struct artifact_progress *progress, struct error *err) DAVIT_MUST_USE;
 void staged_note(struct staged *staged, size_t chunk); /* how far the chunk is, for the next process */
 /* Begins again. As one piece: whoever serves it knows no ranges. */
 int staged_restart(struct staged *staged, bool is_chunked, struct error *err) DAVIT_MUST_USE;

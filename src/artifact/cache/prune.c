@@ -84,7 +84,7 @@ static int verify_file(const struct artifact_cache_entry *entry, int folder, con
     uint64_t bytes = 0;
     char found[HASH_HEX_BYTES];
     cleanup_close int fd = folder_open_file(folder, file->name, &bytes, err);
-    if (fd < 0 || digests_of_file(fd, NULL, found, err) < 0) {
+    if (fd < 0 || digests_of_file(fd, NULL, NULL, found, err) < 0) {
         return error_wrap(err, "%s", entry->folder);
     }
     return strcmp(found, file->sha256) == 0 ? 0
