@@ -10,10 +10,8 @@
 #include "cli/cli.h"
 #include "cli/command.h"
 #include "cli/printable.h"
+#include "cli/pull_copy.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -21,7 +19,6 @@
 #include <time.h>
 
 #define SECRET_BYTES_MAX (64u << 10)
-#define COPY_BYTES (1u << 20)
 #define SHOW_EVERY_MS 200
 #define MODEL_BYTES_MAX (16ull << 40) /* the disk is what counts */
 
@@ -125,6 +122,10 @@ static void show_bar(const struct artifact_progress *progress, int64_t spent_ms)
     uint64_t total = atomic_load(&progress->bytes_total);
     int stage = atomic_load(&progress->stage);
     char done_text[32], total_text[32], bar[31];
+    if (atomic_load(&progress->is_cancelled)) {
+        (void)fprintf(stderr, "\r\x1b[Kending; interrupt again to end at once");
+        return;
+    }
     if (stage != ARTIFACT_DOWNLOADING || total == 0) {
         (void)fprintf(stderr, "\r\x1b[K%s", words[stage]);
         return;
@@ -142,8 +143,11 @@ static void show_bar(const struct artifact_progress *progress, int64_t spent_ms)
 
 static struct pull *interrupted; /* whom a signal concerns */
 
+/* The second one ends the process: the disk, or what a path leads to, may keep the fetch from seeing the first. */
 static void on_interrupt(int number) {
     (void)number;
+    (void)signal(SIGINT, SIG_DFL);
+    (void)signal(SIGTERM, SIG_DFL);
     atomic_store(&interrupted->progress.is_cancelled, true);
 }
 
@@ -175,60 +179,13 @@ static int fetch_and_show(struct pull *pull, struct error *err) {
     return pull->result;
 }
 
-/* ---- --to ---- */
-
-static int copy_file(const char *from_path, const char *to_path, struct error *err) {
-    cleanup_close int from = open(from_path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    struct stat status;
-    if (from < 0 || fstat(from, &status) < 0) {
-        return error_set_errno(err, "%s", from_path);
-    }
-    if (!S_ISREG(status.st_mode)) {
-        return 0;
-    }
-    cleanup_free char *staged = xasprintf("%s.XXXXXX", to_path);
-    cleanup_close int to = mkostemp(staged, O_CLOEXEC);
-    cleanup_free char *piece = xmalloc(COPY_BYTES);
-    ssize_t got = 0;
-    bool is_fine = to >= 0;
-    while (is_fine && (got = read(from, piece, COPY_BYTES)) > 0) {
-        is_fine = file_write_all(to, piece, (size_t)got) == 0;
-    }
-    if (!is_fine || got < 0 || fchmod(to, 0644) < 0 || rename(staged, to_path) < 0) {
-        error_set_errno(err, "%s", to_path);
-        (void)unlink(staged);
-        return -1;
-    }
-    return 0;
-}
-
-static int copy_folder(const char *from, const char *to, struct error *err) {
-    const struct dirent *entry = NULL;
-    int result = file_make_dirs(to, 0755, err);
-    DIR *folder = result == 0 ? opendir(from) : NULL;
-    if (result == 0 && folder == NULL) {
-        return error_set_errno(err, "%s", from);
-    }
-    while (result == 0 && (entry = readdir(folder)) != NULL) {
-        if (entry->d_name[0] != '.' && strcmp(entry->d_name, "manifest.json") != 0) {
-            cleanup_free char *from_path = path_join(from, entry->d_name);
-            cleanup_free char *to_path = path_join(to, entry->d_name);
-            result = copy_file(from_path, to_path, err);
-        }
-    }
-    if (folder != NULL) {
-        (void)closedir(folder);
-    }
-    return result;
-}
-
 static int tell(const struct pull *pull, const struct settings *settings, int64_t spent_ms, struct error *err) {
     char bytes[32];
     artifact_format_bytes(pull->found.bytes, bytes, sizeof(bytes));
     if (pull->found.is_unseen) {
         return error_set(err, ERROR_NOT_FOUND, "%s: there is no such folder here, or none that may be read", pull->found.folder);
     }
-    if (settings->to != NULL && copy_folder(pull->found.folder, settings->to, err) < 0) {
+    if (settings->to != NULL && pull_copy(pull->found.folder, settings->to, &pull->progress, err) < 0) {
         return -1;
     }
     (void)fprintf(stderr, "%s, %s%s%s%s%s", bytes, pull->found.was_cached ? "from the cache" : "fetched",
@@ -301,7 +258,8 @@ int cli_pull(int argc, char **argv) {
          .type = OPTION_STRING,
          .target = &settings.to,
          .value_name = "DIR",
-         .help = "copy the files there and print that folder; without it the folder in the cache is printed"},
+         .help = "copy the files there, in place of an earlier version's, and print that folder; without it the folder in the "
+                 "cache is printed"},
         {.name = "model",
          .type = OPTION_FLAG,
          .target = &settings.is_model,

@@ -4,12 +4,13 @@ import hashlib
 import json
 import os
 import signal
+import struct
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from fault_server import FaultServer, safetensors
+from fault_server import CONFIG, FaultServer, safetensors
 
 DAVIT = os.environ.get("DAVIT", str(Path(__file__).resolve().parent.parent.parent / "build/release/davit"))
 MIB = 1 << 20
@@ -72,7 +73,8 @@ def test_pull_fetches_once_and_copies(server, pull, tmp_path):
     check(pull(), server)
     assert server.gets == 1 and server.served == len(weights)
     check(pull("--to", str(tmp_path / "out")), server)
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [".davit-pull", "adapter_config.json",
+                                                                    "adapter_model.safetensors"]
     assert staged(tmp_path / "cache") == []
     server.close()
     assert pull("--offline").stdout.strip() == str(folder)
@@ -368,6 +370,93 @@ def test_interrupt_ends_it_and_the_next_goes_on(server, tmp_path):
     server.faults.rate = None
     check(subprocess.run(arguments, capture_output=True, text=True, timeout=60), server)
     assert int(server.ranges()[1][6:].split("-")[0]) > MIB // 4
+
+
+def sparse_adapter(folder, data_bytes):
+    """An adapter whose weights are large and take no room."""
+    folder.mkdir()
+    header = json.dumps({"a": {"dtype": "F32", "shape": [data_bytes // 4], "data_offsets": [0, data_bytes]}}).encode()
+    (folder / "adapter_config.json").write_bytes(CONFIG)
+    with open(folder / "adapter_model.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(8 + len(header) + data_bytes)
+    return folder
+
+
+def start(*arguments, **kwargs):
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
+
+
+def wait_for(process, condition):
+    until = time.monotonic() + 30 * SLOW
+    while not condition():
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.002)
+
+
+def proc_field(process, file, name):
+    text = Path(f"/proc/{process.pid}/{file}").read_text()
+    return next(line.split()[1] for line in text.splitlines() if line.startswith(name + ":"))
+
+
+def test_hashing_ends_when_it_is_interrupted(tmp_path):
+    folder = sparse_adapter(tmp_path / "adapter", 200 << 30)
+    process = start(*command("--digest", "0" * 64, url=str(folder), cache=tmp_path / "cache"))
+    wait_for(process, lambda: int(proc_field(process, "io", "rchar")) > 64 * MIB)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10 * SLOW)
+    assert process.returncode == 1 and "cancelled" in said
+
+
+def test_a_second_interrupt_ends_it_at_once(tmp_path):
+    """The fetch sees nothing: it waits in open(2) for somebody who writes a token."""
+    os.mkfifo(tmp_path / "token")
+    environment = {key: value for key, value in os.environ.items() if key not in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")}
+    process = start(*command(url="hf://org/repo", cache=tmp_path / "cache"),
+                    env={**environment, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN_PATH": str(tmp_path / "token")})
+
+    def is_caught():
+        return int(proc_field(process, "status", "SigCgt"), 16) & 1 << signal.SIGINT - 1 != 0
+
+    try:
+        wait_for(process, is_caught)
+        process.send_signal(signal.SIGINT)
+        wait_for(process, lambda: not is_caught())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10 * SLOW) == -signal.SIGINT
+    finally:
+        process.kill()
+        process.communicate()
+
+
+# ---- --to ----
+
+def test_to_takes_the_place_of_an_older_version(server, pull, tmp_path):
+    to = tmp_path / "out"
+    server.files["tokenizer_config.json"] = b"{}"
+    check(pull("--to", str(to)), server)
+    (to / "README.md").write_text("mine")
+    (to / "tokenizer.json").write_text("mine too")
+    (to / ".davit-pull.0011223344556677").write_text("of a killed one")
+    os.utime(to / ".davit-pull.0011223344556677", (1000, 1000))
+    del server.files["tokenizer_config.json"]
+    server.files["adapter_model.safetensors"] = safetensors(MIB, seed=7)
+    check(pull("--to", str(to)), server)
+    assert sorted(p.name for p in to.iterdir()) == [".davit-pull", "README.md", "adapter_config.json",
+                                                    "adapter_model.safetensors", "tokenizer.json"]
+
+
+def test_to_changes_nothing_when_it_is_interrupted(tmp_path):
+    to = tmp_path / "out"
+    to.mkdir()
+    (to / "adapter_config.json").write_text("older")
+    folder = sparse_adapter(tmp_path / "adapter", 4 << 30)
+    process = start(*command("--to", str(to), url=str(folder), cache=tmp_path / "cache"))
+    wait_for(process, lambda: any(p.name.startswith(".davit-pull.") and p.stat().st_size > MIB for p in to.iterdir()))
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20 * SLOW)
+    assert process.returncode == 1 and "cancelled" in said
+    assert [(p.name, p.read_text()) for p in to.iterdir()] == [("adapter_config.json", "older")]
 
 
 # ---- davit cache ----
