@@ -67,13 +67,12 @@ static int limit_fds(int fds_left, struct rlimit *ret_before) {
 
 /* As if it had just been downloaded. */
 static int keep(struct world *world, int fds_left, struct error *err) {
-    struct manifest manifest = {.count = 1, .url = xstrdup("https://models.example/sql"), .version = xstrdup("1")};
+    struct manifest manifest = {.url = xstrdup("https://models.example/sql"), .version = xstrdup("1")};
     struct rlimit before;
     cleanup_free char *staged = xasprintf("%s/v1/staging/" KEY "/files", world->root);
     assert_int_equal(file_make_dirs(staged, 0755, err), 0);
     write_file(staged, "adapter_config.json", CONTENT);
-    manifest.files[0] = (struct manifest_file){.name = xstrdup("adapter_config.json"), .bytes = strlen(CONTENT)};
-    memcpy(manifest.files[0].sha256, CONTENT_SHA256, sizeof(CONTENT_SHA256));
+    manifest_add(&manifest, xstrdup("adapter_config.json"), strlen(CONTENT), CONTENT_SHA256);
     manifest_seal(&manifest);
     free(world->object);
     world->object = cache_object_folder(world->cache, manifest.id);
