@@ -33,6 +33,7 @@ static bool ends_with_one(const char *name, const char *const *ends, size_t coun
 static bool is_named(const char *name, const char *suffixes) {
     cleanup_free char *path = xasprintf("/%s", name);
     for (const char *at = suffixes; *at != '\0';) {
+        at += strspn(at, " ");
         size_t len = strcspn(at, ",");
         if (len > 0 && ends_with(path, at, len)) {
             return true;

@@ -331,24 +331,31 @@ void artifact_ticket_leave(struct artifact_ticket *ticket) {
     }
 }
 
-const char *artifact_ticket_words(struct artifact_ticket *ticket) {
+struct artifact_ticket_state artifact_ticket_state(struct artifact_ticket *ticket) {
     struct artifact_pool *pool = ticket->job->pool;
     const struct artifact_progress *progress = &ticket->job->progress;
+    struct artifact_ticket_state state = {
+        .stage = (enum artifact_stage)atomic_load(&progress->stage),
+        .bytes_done = atomic_load(&progress->bytes_done),
+        .bytes_total = atomic_load(&progress->bytes_total),
+    };
+    pthread_mutex_lock(&pool->mutex);
+    state.is_waiting = !ticket->job->is_taken;
+    pthread_mutex_unlock(&pool->mutex);
+    return state;
+}
+
+const char *artifact_ticket_words(struct artifact_ticket *ticket) {
     static const char *const words[] = {"waiting for another process", "looking what the source has", "downloading", "checking",
                                         "done"};
-    uint64_t done = atomic_load(&progress->bytes_done);
-    uint64_t total = atomic_load(&progress->bytes_total);
-    int stage = atomic_load(&progress->stage);
-    pthread_mutex_lock(&pool->mutex);
-    bool is_taken = ticket->job->is_taken;
-    pthread_mutex_unlock(&pool->mutex);
-    if (!is_taken) {
+    struct artifact_ticket_state state = artifact_ticket_state(ticket);
+    if (state.is_waiting) {
         (void)snprintf(ticket->words, sizeof(ticket->words), "waiting for other downloads");
-    } else if (stage == ARTIFACT_DOWNLOADING && total > 0) {
+    } else if (state.stage == ARTIFACT_DOWNLOADING && state.bytes_total > 0) {
         (void)snprintf(ticket->words, sizeof(ticket->words), "downloading %llu %% of %.1f MB",
-                       (unsigned long long)(done * 100 / total), (double)total / 1e6);
+                       (unsigned long long)(state.bytes_done * 100 / state.bytes_total), (double)state.bytes_total / 1e6);
     } else {
-        (void)snprintf(ticket->words, sizeof(ticket->words), "%s", words[stage]);
+        (void)snprintf(ticket->words, sizeof(ticket->words), "%s", words[state.stage]);
     }
     return ticket->words;
 }

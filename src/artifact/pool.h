@@ -25,6 +25,14 @@ typedef void artifact_pool_done(void *arg, const struct artifact_found *found, c
 struct artifact_ticket *artifact_pool_start(struct artifact_pool *pool, const struct artifact_wanted *wanted,
                                             artifact_pool_done *on_done, void *arg, struct error *err);
 void artifact_ticket_leave(struct artifact_ticket *ticket); /* no callback follows */
+/* How far it is. */
+struct artifact_ticket_state {
+    bool is_waiting; /* for a thread, while others download */
+    enum artifact_stage stage;
+    uint64_t bytes_done;
+    uint64_t bytes_total; /* 0 = not known yet */
+};
+struct artifact_ticket_state artifact_ticket_state(struct artifact_ticket *ticket);
 /* "downloading 41 % of 12.3 MB", "waiting for another process", ... Lives until the ticket does. */
 const char *artifact_ticket_words(struct artifact_ticket *ticket);
 

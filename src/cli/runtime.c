@@ -71,6 +71,11 @@ static int check_options(const struct runtime_options *options, const struct opt
     if (metrics_path != NULL && metrics_path[0] != '/') {
         return error_set(err, ERROR_INVALID, "--metric-path: expected a path such as /metrics, found \"%s\"", metrics_path);
     }
+    const char *models = options->service.models.folder;
+    if (models != NULL && models[0] != '/') {
+        return error_set(err, ERROR_INVALID, "--model-dir: expected an absolute path, which the engine has too, found \"%s\"",
+                         models);
+    }
     if (addresses->count == OPTION_STRINGS_MAX) {
         return error_set(err, ERROR_LIMIT, "--allow-address: given more than %d times", OPTION_STRINGS_MAX - 1);
     }
@@ -86,7 +91,9 @@ int cli_runtime(int argc, char **argv) {
     struct runtime_options options = {
         .address = pod_ip != NULL ? pod_ip : "0.0.0.0",
         .engine = "vllm",
-        .service = {.endpoint = default_endpoint, .has_raw_metrics = has_raw_metrics()},
+        .service = {.models = {.revision = getenv("HF_REVISION")},
+                    .endpoint = default_endpoint,
+                    .has_raw_metrics = has_raw_metrics()},
     };
     struct artifact_options *artifacts = &options.service.artifacts;
     struct option_strings addresses = {0};
@@ -121,6 +128,12 @@ int cli_runtime(int argc, char **argv) {
          .target = &options.engine,
          .value_name = "NAME",
          .help = "vllm or sglang (default vllm)"},
+        {.name = "engine-version",
+         .env = "INFERENCE_ENGINE_VERSION",
+         .type = OPTION_STRING,
+         .target = &options.service.engine_version,
+         .value_name = "TEXT",
+         .help = "shown as aibrix:info_info{engine_version}"},
         {.name = "engine-endpoint",
          .env = "INFERENCE_ENGINE_ENDPOINT",
          .type = OPTION_STRING,
@@ -144,6 +157,18 @@ int cli_runtime(int argc, char **argv) {
          .target = &artifact_size,
          .value_name = "SIZE",
          .help = "of the largest adapter that is fetched (default 16Gi)"},
+        {.name = "model-dir",
+         .env = "DOWNLOADER_LOCAL_DIR",
+         .type = OPTION_STRING,
+         .target = &options.service.models.folder,
+         .value_name = "DIR",
+         .help = "where base models are kept that are asked for without local_dir (default " MODELS_FOLDER ")"},
+        {.name = "model-files",
+         .env = "DOWNLOADER_ALLOW_FILE_SUFFIX",
+         .type = OPTION_STRING,
+         .target = &options.service.models.suffixes,
+         .value_name = "ENDING,...",
+         .help = "which files of a base model are fetched (default: those that engines read)"},
         {.name = "max-lora-rank",
          .type = OPTION_INT,
          .target = &max_rank,
@@ -205,8 +230,10 @@ int cli_runtime(int argc, char **argv) {
     const struct command command = {
         .name = "runtime",
         .arguments = "[options]",
-        .description = "Sidecar of an engine pod: fetches adapters, checks them and hands them to the engine beside it.\n"
-                       "Serves /v1/lora_adapter/load and /unload (POST), /v1/models, /healthz, /ready and /metrics.",
+        .description =
+            "Sidecar of an engine pod: fetches adapters, checks them and hands them to the engine beside it.\n"
+            "Fetches base models too. Serves /v1/lora_adapter/load and /unload, /v1/model/download (POST), /v1/model/list,\n"
+            "/v1/models, /healthz, /ready and /metrics.",
         .options = table,
         .log_level = &log_level,
     };

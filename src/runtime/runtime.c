@@ -80,6 +80,7 @@ int runtime_run(const struct runtime_options *options, struct error *err) {
     struct runtime runtime = {.options = *options};
     struct service_options *service = &runtime.options.service;
     service->dialect = dialect_of(options->engine);
+    service->engine = options->engine;
     if (options->token_file != NULL) {
         if (access_read_token(options->token_file, &token, err) < 0) {
             return -1;

@@ -28,6 +28,7 @@ static void on_request(void *arg, struct http_request *request) {
         {"POST", "/v1/lora_adapter/load", service_load, false},
         {"POST", "/v1/lora_adapter/unload", service_unload, false},
         {"GET", "/v1/models", service_models, false},
+        {"POST", "/v1/model/download", service_model_download, false},
         {"GET", "/v1/model/list", service_model_list, false},
         {"GET", "/healthz", service_health, true},
         {"GET", "/ready", service_ready, true},
@@ -98,17 +99,30 @@ static void on_fetched(void *arg, const struct artifact_found *found, int64_t to
     cache_gauge_count(&service->gauge);
 }
 
+static void on_model_ended(void *arg, const struct artifact_found *found, int64_t took_ms) {
+    struct service *service = arg;
+    (void)took_ms;
+    runtime_metrics_model(&service->metrics, found);
+}
+
 /* ---- the service ---- */
+
+static const char *text_or(const char *text, const char *fallback) {
+    return text != NULL ? text : fallback;
+}
 
 int service_init(struct service *service, struct loop *loop, const struct service_options *options, struct error *err) {
     *service = (struct service){.loop = loop, .options = *options};
-    service->options.secrets_root = options->secrets_root != NULL ? options->secrets_root : LOAD_SECRETS_ROOT;
+    service->options.secrets_root = text_or(options->secrets_root, LOAD_SECRETS_ROOT);
+    service->options.models = (struct model_defaults){.folder = text_or(options->models.folder, MODELS_FOLDER),
+                                                      .suffixes = text_or(options->models.suffixes, ""),
+                                                      .revision = text_or(options->models.revision, "")};
     service->cache = artifact_cache_open(&service->options.artifacts, err);
     if (service->cache == NULL) {
         return -1;
     }
     LIST_INIT(&service->calls);
-    runtime_metrics_init(&service->metrics);
+    runtime_metrics_init(&service->metrics, text_or(options->engine, ""), text_or(options->engine_version, ""));
     residents_init(&service->residents, service->cache);
     cache_gauge_init(&service->gauge, loop, service->cache, service->metrics.cached);
     service->transfers = transfers_new(loop);
@@ -121,6 +135,8 @@ int service_init(struct service *service, struct loop *loop, const struct servic
                                                           .residents = &service->residents,
                                                           .on_fetched = on_fetched,
                                                           .arg = service});
+    service->models = models_new(&(struct models_options){
+        .loop = loop, .artifacts = &service->options.artifacts, .on_ended = on_model_ended, .arg = service});
     service->server = http_server_new(&(struct http_server_options){
         .loop = loop,
         .body_bytes_max = BODY_BYTES_MAX,
@@ -147,6 +163,7 @@ void service_release(struct service *service) {
     timer_release(&service->looking);
     timer_release(&service->progress);
     loader_free(service->loader);
+    models_free(service->models);
     artifact_pool_free(service->pool);
     transfers_free(service->transfers); /* what looks at the engine's list, too */
     cache_gauge_release(&service->gauge);

@@ -1,5 +1,5 @@
-/* The sidecar's HTTP service, on a loop: lora_adapter/load and unload, models, health, readiness, metrics (its own, then the
- * engine's, see runtime/engine_metrics.h).
+/* The sidecar's HTTP service, on a loop: lora_adapter/load and unload, model/download and list, models, health, readiness, metrics
+ * (its own, then the engine's, see runtime/engine_metrics.h).
  *
  * The API refuses unknown members, so what a caller adds comes in header fields:
  *   X-Request-Id             is logged
@@ -17,6 +17,7 @@
 #include "io/http_server.h"
 #include "runtime/cache_gauge.h"
 #include "runtime/loader.h"
+#include "runtime/models.h"
 #include "runtime/runtime_metrics.h"
 
 #include <sys/queue.h>
@@ -24,7 +25,10 @@
 struct service_options {
     enum dialect dialect;
     const char *endpoint;              /* the engine's */
+    const char *engine;                /* as metrics name it; NULL = "" */
+    const char *engine_version;        /* likewise */
     struct artifact_options artifacts; /* the cache among them */
+    struct model_defaults models;      /* base models */
     int max_rank;                      /* the engine's limit; 0 = not known */
     const char *secrets_root;          /* NULL = LOAD_SECRETS_ROOT */
     const char *token;                 /* whoever asks must show it; NULL = anybody may ask */
@@ -44,6 +48,7 @@ struct service {
     struct residents residents;
     struct cache_gauge gauge;
     struct loader *loader;
+    struct models *models;
     struct engine_client engine;
     struct runtime_metrics metrics;
     struct timer looking;     /* at what the engine has */

@@ -1,6 +1,9 @@
 #include "runtime/service_call.h"
 
 #include <string.h>
+#include <strings.h>
+
+#define WAIT_S_MAX 3600
 
 void service_call_end(struct service_call *call) {
     LIST_REMOVE(call, next);
@@ -8,6 +11,8 @@ void service_call_end(struct service_call *call) {
     if (call->has_patience) {
         timer_release(&call->patience);
     }
+    free(call->model.folder);
+    free(call->model.name);
     free(call);
 }
 
@@ -35,12 +40,30 @@ struct service_call *service_call_begin(struct service *service, struct http_req
     return call;
 }
 
+int64_t service_wanted_wait_ms(const struct http_request *request) {
+    const char *at = http_fields_get(&http_request_head(request)->fields, "Prefer");
+    while (at != NULL && *at != '\0') {
+        at += strspn(at, " \t,;");
+        if (strncasecmp(at, "wait=", 5) == 0) {
+            const char *digits = at + 5 + (at[5] == '"' ? 1 : 0);
+            size_t len = strspn(digits, "0123456789");
+            int64_t seconds = len > 0 && len <= 9 ? strtoll(digits, NULL, 10) : len > 0 ? WAIT_S_MAX : -1;
+            return seconds < 0 ? -1 : (seconds > WAIT_S_MAX ? WAIT_S_MAX : seconds) * 1000;
+        }
+        at += strcspn(at, ",;");
+    }
+    return -1;
+}
+
+static void reply(struct service *service, struct http_request *request, const char *endpoint, int64_t took_ms, int status,
+                  const char *content_type, const char *body, size_t len) {
+    runtime_metrics_answered(&service->metrics, http_request_head(request)->method, endpoint, status, took_ms);
+    http_reply(request, status, content_type, body, len);
+}
+
 void service_reply(struct service *service, struct http_request *request, const char *endpoint, int status,
                    const char *content_type, const char *body, size_t len) {
-    char code[16];
-    (void)snprintf(code, sizeof(code), "%d", status);
-    metric_add(service->metrics.requests, (const char *[]){endpoint, code}, 1);
-    http_reply(request, status, content_type, body, len);
+    reply(service, request, endpoint, 0, status, content_type, body, len);
 }
 
 void service_reply_json(struct service *service, struct http_request *request, const char *endpoint, int status, const char *text) {
@@ -51,8 +74,9 @@ void service_call_end_with(struct service_call *call, int status, const char *co
     struct service *service = call->service;
     struct http_request *request = call->request;
     const char *endpoint = call->endpoint;
+    int64_t took_ms = loop_now_ms(service->loop) - call->begun_ms;
     service_call_end(call);
-    service_reply(service, request, endpoint, status, content_type, body, len);
+    reply(service, request, endpoint, took_ms, status, content_type, body, len);
 }
 
 void service_call_end_with_json(struct service_call *call, int status, const char *text) {

@@ -20,12 +20,21 @@ struct service_call {
     struct timer patience; /* Prefer: wait */
     bool has_patience;
     int64_t begun_ms;
+    struct {
+        char *folder;
+        char *name;
+        int64_t until_ms;
+        bool waits_for_all; /* not for the source's answer alone */
+    } model;                /* that is being downloaded */
     LIST_ENTRY(service_call) next;
 };
 
 struct service_call *service_call_begin(struct service *service, struct http_request *request, const char *endpoint,
                                         const char *authorization);
 void service_call_end(struct service_call *call); /* the request remains to be answered */
+
+/* Milliseconds of "Prefer: wait=N" (RFC 7240), at most an hour; -1 = none. */
+int64_t service_wanted_wait_ms(const struct http_request *request);
 
 /* The answer, counted. */
 void service_reply(struct service *service, struct http_request *request, const char *endpoint, int status,
@@ -39,7 +48,7 @@ void service_call_end_with_json(struct service_call *call, int status, const cha
 
 typedef void service_page(struct service *service, struct http_request *request, const char *endpoint, const char *authorization);
 service_page service_health, service_ready, service_metrics, service_models;
-service_page service_model_list;
+service_page service_model_download, service_model_list;
 service_page service_load, service_unload;
 
 void service_on_progress(void *arg); /* of service.progress: says how far fetches are */

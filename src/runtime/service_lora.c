@@ -11,7 +11,6 @@
 #define DIGEST_FIELD "X-Davit-Digest"
 #define VERSION_FIELD "X-Davit-Version"
 #define REQUEST_ID_FIELD "X-Request-Id"
-#define WAIT_S_MAX 3600
 #define PROGRESS_MS 10000
 #define TOLD_BYTES_MAX 256
 
@@ -74,24 +73,8 @@ static void on_patience_ended(void *arg) {
     end_with_answer(call, &answer);
 }
 
-/* Milliseconds of "wait=N" among the preferences; -1 = none. */
-static int64_t wanted_wait_ms(const char *preferences) {
-    const char *at = preferences;
-    while (at != NULL && *at != '\0') {
-        at += strspn(at, " \t,;");
-        if (strncasecmp(at, "wait=", 5) == 0) {
-            const char *digits = at + 5 + (at[5] == '"' ? 1 : 0);
-            size_t len = strspn(digits, "0123456789");
-            int64_t seconds = len > 0 && len <= 9 ? strtoll(digits, NULL, 10) : len > 0 ? WAIT_S_MAX : -1;
-            return seconds < 0 ? -1 : (seconds > WAIT_S_MAX ? WAIT_S_MAX : seconds) * 1000;
-        }
-        at += strcspn(at, ",;");
-    }
-    return -1;
-}
-
 static void be_patient(struct service_call *call) {
-    int64_t wait_ms = wanted_wait_ms(field(call, "Prefer"));
+    int64_t wait_ms = service_wanted_wait_ms(call->request);
     if (call->verb == LORA_LOAD && wait_ms >= 0) {
         timer_init(&call->patience, call->service->loop, on_patience_ended, call);
         call->has_patience = true;

@@ -64,11 +64,27 @@ static void count_fetch(void *arg, const char *name, const char *words) {
     (*(double *)arg)++;
 }
 
+static void show_model(void *arg, const struct model_status *status) {
+    const struct runtime_metrics *metrics = arg;
+    const char *const labels[] = {status->folder, status->name};
+    metric_add(metrics->models_now, NULL, 1);
+    metric_set(metrics->models_done, labels, (double)status->bytes_done);
+    metric_set(metrics->models_total, labels, (double)status->bytes_total);
+}
+
+static void render_models(struct service *service) {
+    metric_set(service->metrics.models_now, NULL, 0);
+    metric_clear(service->metrics.models_done);
+    metric_clear(service->metrics.models_total);
+    models_each_running(service->models, show_model, &service->metrics);
+}
+
 static void render_own(struct service *service, struct buffer *page) {
     double fetching = 0;
     loader_show_fetches(service->loader, count_fetch, &fetching);
     metric_set(service->metrics.fetching, NULL, fetching);
     metric_set(service->metrics.running, NULL, (double)loader_running(service->loader));
+    render_models(service);
     metric_clear(service->metrics.adapters);
     loader_show_revisions(service->loader, show_revision, service->metrics.adapters);
     metrics_render(service->metrics.page, page);
@@ -124,10 +140,4 @@ void service_models(struct service *service, struct http_request *request, const
     dialect_list(service->engine.dialect, &list);
     call->changes_before = service->residents.changes;
     call->transfer = engine_call(&service->engine, &list, authorization, ENGINE_LIST_TIMEOUT_MS, on_models, call);
-}
-
-void service_model_list(struct service *service, struct http_request *request, const char *endpoint, const char *authorization) {
-    (void)authorization;
-    service_reply_json(service, request, endpoint, 200,
-                       "{\"object\":\"list\",\"data\":[]}"); /* whole models are not fetched here */
 }

@@ -39,7 +39,7 @@ static void test_needed(void **state) {
         {"", false, "onnx/config.json", false},
         {".gguf", false, "a.gguf", true},
         {".gguf", false, "config.json", false},
-        {"gguf,.json", false, "config.json", true},
+        {"gguf, .json", false, "config.json", true},
         {",.json,", false, "README.md", false},
         {".bin", false, "pytorch_model.bin", false},
         {".bin", true, "pytorch_model.bin", true},

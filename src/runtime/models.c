@@ -1,0 +1,454 @@
+#include "runtime/models.h"
+
+#include "artifact/cache/cache.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "io/url.h"
+#include "runtime/model_store.h"
+
+#include <string.h>
+#include <strings.h>
+#include <sys/queue.h>
+
+#define MODEL_BYTES_MAX (16ull << 40) /* the disk is what counts */
+#define MODEL_TIMEOUT_MS (24 * 3600 * 1000LL)
+#define MODEL_PARTS 8
+
+/* A folder of models. */
+struct folder {
+    LIST_ENTRY(folder) next;
+    char *path;
+    char *cache_path;
+    struct artifact_options options;
+    struct artifact_cache *cache;
+    struct artifact_pool *pool;
+    struct map used; /* object -> the round in which a name led to it; what is in it is not evicted */
+    unsigned round;
+};
+
+struct model {
+    struct models *models;
+    struct folder *folder;
+    char *name;
+    char *url; /* for people */
+    const char *source;
+    char identity[HASH_HEX_BYTES];
+    bool is_there;                  /* as it was asked for */
+    bool never_began;               /* the last try ended before a byte was on its way */
+    struct model_record *before;    /* what the name was until this try; NULL = nothing */
+    struct artifact_ticket *ticket; /* NULL = nothing is under way */
+    int64_t begun_ms;
+    struct error err; /* of the last try; ERROR_NONE = well */
+    uint64_t bytes;
+};
+
+struct models {
+    struct models_options options;
+    struct map map; /* "<folder>\n<name>" -> struct model */
+    LIST_HEAD(folder_list, folder) folders;
+    size_t folder_count;
+};
+
+const char *model_state_name(enum model_state state) {
+    static const char *const names[] = {[MODEL_NOT_EXIST] = "not_exist",
+                                        [MODEL_DOWNLOADING] = "downloading",
+                                        [MODEL_DOWNLOADED] = "downloaded",
+                                        [MODEL_NO_OPERATION] = "no_operation"};
+    return names[state];
+}
+
+/* ---- folders ---- */
+
+/* As the cache names it, so that it knows it again. */
+static char *object_folder(const struct folder *folder, const char *object) {
+    cleanup_free char *cache = realpath(folder->cache_path, NULL);
+    return xasprintf("%s/v1/objects/%s", cache != NULL ? cache : folder->cache_path, object);
+}
+
+static void see_record(void *arg, const struct model_record *record) {
+    struct folder *folder = arg;
+    char object[MODEL_OBJECT_BYTES];
+    if (!model_store_leads_to(folder->path, record->name, object)) {
+        return;
+    }
+    unsigned *round = map_get(&folder->used, object);
+    if (round == NULL) {
+        cleanup_free char *path = object_folder(folder, object);
+        artifact_cache_use(folder->cache, path);
+        round = xcalloc(1, sizeof(*round));
+        map_set(&folder->used, object, round);
+    }
+    *round = folder->round;
+}
+
+/* What names lead to, whoever brought it, is in use: no download makes room of it. What they no longer lead to may go. */
+static void see_names(struct folder *folder) {
+    folder->round++;
+    model_store_each(folder->path, see_record, folder);
+    size_t at = 0;
+    for (struct map_entry *entry; (entry = map_next(&folder->used, &at)) != NULL;) {
+        unsigned *round = entry->value;
+        if (*round != folder->round) {
+            cleanup_free char *path = object_folder(folder, entry->key);
+            artifact_cache_unuse(folder->cache, path);
+            (void)map_remove(&folder->used, entry->key);
+            free(round);
+        }
+    }
+}
+
+static void folder_free(struct models *models, struct folder *folder) {
+    LIST_REMOVE(folder, next);
+    models->folder_count--;
+    artifact_pool_free(folder->pool);
+    artifact_cache_close(folder->cache);
+    size_t at = 0;
+    for (struct map_entry *entry; (entry = map_next(&folder->used, &at)) != NULL;) {
+        free(entry->value);
+    }
+    map_release(&folder->used);
+    free(folder->path);
+    free(folder->cache_path);
+    free(folder);
+}
+
+static void forget_before(struct model *model) {
+    if (model->before != NULL) {
+        model_record_release(model->before);
+        free(model->before);
+        model->before = NULL;
+    }
+}
+
+static void model_free(struct model *model) {
+    forget_before(model);
+    free(model->name);
+    free(model->url);
+    free(model);
+}
+
+/* Forgets models that have ended: those of one folder, or (NULL) of any. What they left on the disk says how they are. Returns
+ * whether some of the folder go on. */
+static bool forget_ended(struct models *models, const struct folder *folder) {
+    bool has_running = false;
+    size_t at = 0;
+    for (struct map_entry *entry; (entry = map_next(&models->map, &at)) != NULL;) {
+        struct model *model = entry->value;
+        bool is_concerned = folder == NULL || model->folder == folder;
+        has_running |= is_concerned && model->ticket != NULL;
+        if (is_concerned && model->ticket == NULL) {
+            (void)map_remove(&models->map, entry->key);
+            model_free(model);
+        }
+    }
+    return has_running;
+}
+
+static int make_room_for_folder(struct models *models, struct error *err) {
+    struct folder *folder = NULL;
+    struct folder *next = NULL;
+    for (folder = LIST_FIRST(&models->folders); folder != NULL && models->folder_count >= MODEL_FOLDERS_MAX; folder = next) {
+        next = LIST_NEXT(folder, next);
+        if (!forget_ended(models, folder)) {
+            folder_free(models, folder);
+        }
+    }
+    return models->folder_count < MODEL_FOLDERS_MAX
+               ? 0
+               : error_set(err, ERROR_BUSY, "models are being downloaded into %d folders already", MODEL_FOLDERS_MAX);
+}
+
+static struct folder *open_folder(struct models *models, const char *path, struct error *err) {
+    struct folder *folder = NULL;
+    LIST_FOREACH(folder, &models->folders, next) {
+        if (strcmp(folder->path, path) == 0) {
+            return folder;
+        }
+    }
+    if (make_room_for_folder(models, err) < 0 || file_make_dirs(path, 0755, err) < 0) {
+        return NULL;
+    }
+    folder = xcalloc(1, sizeof(*folder));
+    folder->path = xstrdup(path);
+    folder->cache_path = model_store_cache(path);
+    folder->options = *models->options.artifacts;
+    folder->options.cache = folder->cache_path;
+    folder->options.cache_bytes_max = 0; /* what a name leads to stays */
+    folder->options.artifact_bytes_max = MODEL_BYTES_MAX;
+    folder->options.timeout_ms = MODEL_TIMEOUT_MS;
+    folder->options.parts = MODEL_PARTS;
+    folder->cache = artifact_cache_open(&folder->options, err);
+    LIST_INSERT_HEAD(&models->folders, folder, next);
+    models->folder_count++;
+    if (folder->cache == NULL) {
+        folder_free(models, folder);
+        return NULL;
+    }
+    folder->pool = artifact_pool_new(models->options.loop, folder->cache, MODEL_FETCHES_MAX);
+    return folder;
+}
+
+/* ---- the models ---- */
+
+struct models *models_new(const struct models_options *options) {
+    struct models *models = xcalloc(1, sizeof(*models));
+    models->options = *options;
+    LIST_INIT(&models->folders);
+    return models;
+}
+
+void models_free(struct models *models) {
+    size_t at = 0;
+    for (struct map_entry *entry; (entry = map_next(&models->map, &at)) != NULL;) {
+        struct model *model = entry->value;
+        artifact_ticket_leave(model->ticket);
+        model_free(model);
+    }
+    map_release(&models->map);
+    while (!LIST_EMPTY(&models->folders)) {
+        folder_free(models, LIST_FIRST(&models->folders));
+    }
+    free(models);
+}
+
+static char *key_of(const char *folder, const char *name) {
+    return xasprintf("%s\n%s", folder, name);
+}
+
+static struct model *find(const struct models *models, const char *folder, const char *name) {
+    cleanup_free char *key = key_of(folder, name);
+    return map_get(&models->map, key);
+}
+
+static struct model *find_or_make(struct models *models, struct folder *folder, const char *name, struct error *err) {
+    struct model *model = find(models, folder->path, name);
+    if (model != NULL) {
+        return model;
+    }
+    if (models->map.count >= MODELS_MAX) {
+        (void)forget_ended(models, NULL);
+    }
+    if (models->map.count >= MODELS_MAX) {
+        error_set(err, ERROR_BUSY, "%d models are being downloaded already", MODELS_MAX);
+        return NULL;
+    }
+    cleanup_free char *key = key_of(folder->path, name);
+    model = xcalloc(1, sizeof(*model));
+    *model = (struct model){.models = models, .folder = folder, .name = xstrdup(name), .url = xstrdup(""), .source = ""};
+    map_set(&models->map, key, model);
+    return model;
+}
+
+/* Of all that decides which files there are; not of who may read them. */
+static void identity_of(const struct model_request *request, char out[HASH_HEX_BYTES]) {
+    cleanup_buffer struct buffer text = BUFFER_INIT;
+    buffer_printf(&text, "%s\n%s\n%s", request->url, request->revision, request->suffixes);
+    for (size_t i = 0; i < request->secrets.count; i++) {
+        if (strcasestr(request->secrets.items[i].key, "endpoint") != NULL) {
+            buffer_printf(&text, "\n%s", request->secrets.items[i].value);
+        }
+    }
+    struct hash hash = hash_bytes(buffer_text(&text), text.len);
+    hash_hex(&hash, out);
+}
+
+/* ---- the end of a download ---- */
+
+static struct model_record record_of(const struct model *model, const char *object) {
+    struct model_record record = {
+        .name = xstrdup(model->name), .url = xstrdup(model->url), .source = xstrdup(model->source), .object = xstrdup(object)};
+    memcpy(record.identity, model->identity, sizeof(record.identity));
+    return record;
+}
+
+static int write_record(const struct model *model, const char *object, struct error *err) {
+    struct model_record record = record_of(model, object);
+    int result = model_store_write(model->folder->path, &record, err);
+    model_record_release(&record);
+    return result;
+}
+
+/* The name leads to the files from now on; what it led to before may go when the disk is short. */
+static int keep(struct model *model, const struct artifact_found *found, struct error *err) {
+    struct folder *folder = model->folder;
+    const char *object = strrchr(found->folder, '/') + 1;
+    if (model_store_link(folder->path, model->name, object, err) < 0 || write_record(model, object, err) < 0) {
+        return -1;
+    }
+    see_names(folder);
+    return 0;
+}
+
+/* The name is what it was before. */
+static void restore(struct model *model) {
+    struct error err = {0};
+    if (model->before == NULL) {
+        model_store_forget(model->folder->path, model->name);
+    } else if (model_store_write(model->folder->path, model->before, &err) < 0) {
+        log_warn("model \"%s\": %s", model->name, err.message);
+    }
+}
+
+static void on_fetched(void *arg, const struct artifact_found *found, const struct error *err) {
+    struct model *model = arg;
+    const struct models_options *options = &model->models->options;
+    int64_t took_ms = loop_now_ms(options->loop) - model->begun_ms;
+    struct artifact_ticket_state state = artifact_ticket_state(model->ticket);
+    model->ticket = NULL;
+    if (err != NULL) {
+        model->err = *err;
+    } else if (keep(model, found, &model->err) == 0) {
+        model->is_there = true;
+        model->bytes = found->bytes;
+        log_info("model \"%s\": %s bytes=%llu took_ms=%lld in %s/%s", model->name, found->was_cached ? "found" : "downloaded",
+                 (unsigned long long)found->bytes, (long long)took_ms, model->folder->path, model->name);
+    }
+    if (model->err.code != ERROR_NONE) {
+        log_warn("model \"%s\": %s took_ms=%lld", model->name, model->err.message, (long long)took_ms);
+        found = NULL;
+    }
+    model->never_began = model->err.code != ERROR_NONE && state.bytes_total == 0;
+    if (model->never_began && !model->is_there) {
+        restore(model);
+    }
+    forget_before(model);
+    options->on_ended(options->arg, found, took_ms);
+}
+
+/* ---- the beginning ---- */
+
+/* Whether what was asked for is there already. */
+static bool is_there(const struct model *model) {
+    struct model_record record = {0};
+    bool is_same = model_store_read(model->folder->path, model->name, &record) && strcmp(record.identity, model->identity) == 0 &&
+                   model_store_is_there(model->folder->path, &record);
+    model_record_release(&record);
+    return is_same;
+}
+
+static int begin(struct model *model, const struct model_request *request, struct error *err) {
+    struct folder *folder = model->folder;
+    const struct artifact_wanted wanted = {.url = request->url,
+                                           .revision = request->revision,
+                                           .digest = "",
+                                           .version = "",
+                                           .model_suffixes = request->suffixes,
+                                           .secrets = request->secrets.count > 0 ? &request->secrets : NULL};
+    struct model_record before;
+    see_names(folder); /* what other processes brought meanwhile, too */
+    forget_before(model);
+    if (model_store_read(folder->path, model->name, &before)) {
+        model->before = xmalloc(sizeof(before));
+        *model->before = before;
+    }
+    if (!model->is_there && write_record(model, "", err) < 0) {
+        return -1;
+    }
+    model->begun_ms = loop_now_ms(model->models->options.loop);
+    model->ticket = artifact_pool_start(folder->pool, &wanted, on_fetched, model, err);
+    if (model->ticket == NULL) {
+        return -1;
+    }
+    log_info("model \"%s\": fetching %s into %s", model->name, model->url, folder->path);
+    return 0;
+}
+
+int models_download(struct models *models, const struct model_request *request, struct error *err) {
+    char identity[HASH_HEX_BYTES];
+    struct folder *folder = open_folder(models, request->folder, err);
+    struct model *model = folder != NULL ? find_or_make(models, folder, request->name, err) : NULL;
+    if (model == NULL) {
+        return -1;
+    }
+    identity_of(request, identity);
+    if (model->ticket != NULL) {
+        return strcmp(model->identity, identity) == 0
+                   ? 0
+                   : error_set(err, ERROR_CONFLICT, "model \"%s\" is being downloaded with another URL, revision or set of files",
+                               model->name);
+    }
+    memcpy(model->identity, identity, sizeof(model->identity));
+    free(model->url);
+    model->url = url_for_people(request->url);
+    model->source = request->source;
+    model->err = (struct error){0};
+    model->never_began = false;
+    model->is_there = is_there(model);
+    if (model->is_there && !request->is_forced) {
+        return 0;
+    }
+    if (begin(model, request, &model->err) < 0) {
+        *err = model->err;
+        return -1;
+    }
+    return 0;
+}
+
+/* ---- what there is ---- */
+
+static struct model_status status_of(const struct model *model) {
+    bool has_failed = model->err.code != ERROR_NONE;
+    struct model_status status = {
+        .name = model->name,
+        .folder = model->folder->path,
+        .source = model->source,
+        .state = model->is_there ? MODEL_DOWNLOADED : MODEL_NO_OPERATION,
+        .words = has_failed ? model->err.message : "",
+        .err = has_failed ? &model->err : NULL,
+        .bytes_done = model->bytes,
+        .bytes_total = model->bytes,
+    };
+    if (model->ticket != NULL) {
+        struct artifact_ticket_state state = artifact_ticket_state(model->ticket);
+        status.state = MODEL_DOWNLOADING;
+        status.is_beginning = state.stage < ARTIFACT_DOWNLOADING;
+        status.words = artifact_ticket_words(model->ticket);
+        status.bytes_done = state.bytes_done;
+        status.bytes_total = state.bytes_total;
+    }
+    return status;
+}
+
+bool models_look(struct models *models, const char *folder, const char *name, struct model_status *ret) {
+    const struct model *model = find(models, folder, name);
+    if (model != NULL) {
+        *ret = status_of(model);
+    }
+    return model != NULL;
+}
+
+void models_each_running(struct models *models, void (*show)(void *arg, const struct model_status *status), void *arg) {
+    size_t at = 0;
+    for (struct map_entry *entry; (entry = map_next(&models->map, &at)) != NULL;) {
+        const struct model *model = entry->value;
+        if (model->ticket != NULL) {
+            struct model_status status = status_of(model);
+            show(arg, &status);
+        }
+    }
+}
+
+struct listing {
+    struct models *models;
+    const char *folder;
+    void (*show)(void *arg, const struct model_status *status);
+    void *arg;
+};
+
+static void show_record(void *arg, const struct model_record *record) {
+    const struct listing *listing = arg;
+    const struct model *model = find(listing->models, listing->folder, record->name);
+    struct model_status status = {.name = record->name, .folder = listing->folder, .source = record->source, .words = ""};
+    if (model != NULL && !model->never_began) {
+        status = status_of(model);
+    } else {
+        status.state = model_store_is_there(listing->folder, record) ? MODEL_DOWNLOADED : MODEL_NO_OPERATION;
+    }
+    listing->show(listing->arg, &status);
+}
+
+void models_each(struct models *models, const char *folder, void (*show)(void *arg, const struct model_status *status), void *arg) {
+    struct listing listing = {.models = models, .folder = folder, .show = show, .arg = arg};
+    model_store_each(folder, show_record, &listing);
+}
