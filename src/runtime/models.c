@@ -5,11 +5,13 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "io/url.h"
+#include "runtime/model_foreign.h"
 #include "runtime/model_store.h"
 
 #include <string.h>
 #include <strings.h>
 #include <sys/queue.h>
+#include <sys/stat.h>
 
 #define MODEL_BYTES_MAX (16ull << 40) /* the disk is what counts */
 #define MODEL_TIMEOUT_MS (24 * 3600 * 1000LL)
@@ -34,6 +36,7 @@ struct model {
     char *url; /* for people */
     const char *source;
     char identity[HASH_HEX_BYTES];
+    enum model_state foreign;       /* another program brought it; NOT_EXIST = none did */
     bool is_there;                  /* as it was asked for */
     bool never_began;               /* the last try ended before a byte was on its way */
     struct model_record *before;    /* what the name was until this try; NULL = nothing */
@@ -327,6 +330,30 @@ static bool is_there(const struct model *model) {
     return is_same;
 }
 
+static enum model_state state_of(enum model_foreign found) {
+    return found == MODEL_FOREIGN_WHOLE ? MODEL_DOWNLOADED : found == MODEL_FOREIGN_COMING ? MODEL_DOWNLOADING : MODEL_NO_OPERATION;
+}
+
+/* What has the name and is no link of ours: 1 when it is the model, brought by another program; 0 when nothing has it; or -1. */
+static int look_at_what_has_the_name(struct model *model, const struct model_request *request, struct error *err) {
+    const char *source = "";
+    struct stat status;
+    cleanup_free char *path = path_join(model->folder->path, model->name);
+    if (lstat(path, &status) < 0 || S_ISLNK(status.st_mode)) {
+        return 0;
+    }
+    enum model_foreign found = model_foreign_look(model->folder->path, model->name, &source);
+    if ((found == MODEL_FOREIGN_WHOLE || found == MODEL_FOREIGN_COMING) && strcmp(source, request->source) == 0 &&
+        !request->is_forced) {
+        model->foreign = state_of(found);
+        return 1;
+    }
+    return error_set(err, ERROR_EXISTS, "%s is there, %s: expected nothing, or a link of an earlier download", path,
+                     found == MODEL_FOREIGN_NONE   ? "and no model that was downloaded"
+                     : found == MODEL_FOREIGN_HALF ? "and only some of the model, of another program's making"
+                                                   : "of another program's making");
+}
+
 static int begin(struct model *model, const struct model_request *request, struct error *err) {
     struct folder *folder = model->folder;
     const struct artifact_wanted wanted = {.url = request->url,
@@ -374,6 +401,13 @@ int models_download(struct models *models, const struct model_request *request, 
     model->source = request->source;
     model->err = (struct error){0};
     model->never_began = false;
+    model->foreign = MODEL_NOT_EXIST;
+    int found = look_at_what_has_the_name(model, request, &model->err);
+    if (found != 0) {
+        model->never_began = true;
+        *err = model->err;
+        return found < 0 ? -1 : 0;
+    }
     model->is_there = is_there(model);
     if (model->is_there && !request->is_forced) {
         return 0;
@@ -393,7 +427,9 @@ static struct model_status status_of(const struct model *model) {
         .name = model->name,
         .folder = model->folder->path,
         .source = model->source,
-        .state = model->is_there ? MODEL_DOWNLOADED : MODEL_NO_OPERATION,
+        .state = model->foreign != MODEL_NOT_EXIST ? model->foreign
+                 : model->is_there                 ? MODEL_DOWNLOADED
+                                                   : MODEL_NO_OPERATION,
         .words = has_failed ? model->err.message : "",
         .err = has_failed ? &model->err : NULL,
         .bytes_done = model->bytes,
@@ -448,7 +484,15 @@ static void show_record(void *arg, const struct model_record *record) {
     listing->show(listing->arg, &status);
 }
 
+static void show_foreign(void *arg, const char *name, const char *source, enum model_foreign found) {
+    const struct listing *listing = arg;
+    const struct model_status status = {
+        .name = name, .folder = listing->folder, .source = source, .state = state_of(found), .words = ""};
+    listing->show(listing->arg, &status);
+}
+
 void models_each(struct models *models, const char *folder, void (*show)(void *arg, const struct model_status *status), void *arg) {
     struct listing listing = {.models = models, .folder = folder, .show = show, .arg = arg};
     model_store_each(folder, show_record, &listing);
+    model_foreign_each(folder, show_foreign, &listing);
 }

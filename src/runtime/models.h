@@ -43,11 +43,12 @@ struct model_status {
 struct models *models_new(const struct models_options *options);
 void models_free(struct models *models); /* what runs is cancelled, and goes on in another process */
 
-/* Begins, or joins what is under way. ERROR_CONFLICT: something else comes under that name now. ERROR_BUSY, ERROR_IO. */
+/* Begins, or joins what is under way. ERROR_CONFLICT: something else comes under that name now. ERROR_EXISTS: what has
+ * the name is no link. ERROR_BUSY, ERROR_IO. */
 int models_download(struct models *models, const struct model_request *request, struct error *err) DAVIT_MUST_USE;
 /* How it is; borrowed until the loop turns. false = nobody asked for it. */
 bool models_look(struct models *models, const char *folder, const char *name, struct model_status *ret);
-/* All of a folder, those of earlier processes too. */
+/* All of a folder, those of earlier processes and of other programs (runtime/model_foreign.h) too. */
 void models_each(struct models *models, const char *folder, void (*show)(void *arg, const struct model_status *status), void *arg);
 /* Those that are being fetched, of all folders. */
 void models_each_running(struct models *models, void (*show)(void *arg, const struct model_status *status), void *arg);

@@ -1,5 +1,6 @@
 """davit runtime and base models: /v1/model/download and /v1/model/list, on loopback hubs, S3 and web servers."""
 
+import fcntl
 import os
 import subprocess
 import threading
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from fake_hub import FakeHub
 from fake_s3 import FakeS3, User
+from huggingface_hub import snapshot_download
 from model_files import EXTRAS, files_in, make_model, safetensors
 from test_artifact_runtime import Runtime
 from web_server import WebServer
@@ -219,7 +221,7 @@ def test_a_name_that_means_something_else_now(hub, sidecar, tmp_path):
     # What is no link is never replaced; a model is no folder for another one.
     (sidecar.models / "mine").mkdir()
     status, answer = sidecar.download("org/base", model_name="mine", wait=60)
-    assert status == 409 and "no link" in answer["message"] and (sidecar.models / "mine").is_dir(), answer
+    assert status == 409 and "no model that was downloaded" in answer["message"] and (sidecar.models / "mine").is_dir(), answer
     status, answer = sidecar.download("org/base", model_name="org/base/below", wait=60)
     assert status >= 400 and files_in(root) == make_model(shards=1), answer
 
@@ -237,6 +239,32 @@ def test_folders_and_files_of_the_callers_choice(hub, sidecar, tmp_path):
     local = tmp_path / "mounted"
     local.mkdir()
     assert sidecar.good(f"file://{local}") == local
+
+
+def test_what_other_programs_brought_is_used(hub, sidecar):
+    """As AIBrix's downloader leaves it, which calls this function."""
+    hub.put("org/base", make_model())
+    root = sidecar.models / "org/base"
+    snapshot_download("org/base", local_dir=root, endpoint=hub.url)
+    asked = len(hub.requests)
+    status, card = sidecar.download("org/base")
+    assert status == 200 and (card["model_status"], card["source"], card["model_root_path"]) == ("downloaded", "huggingface", str(root)), card
+    assert len(hub.requests) == asked and {card["model_status"] for card in sidecar.list().values()} == {"downloaded"}
+    status, answer = sidecar.download("org/base", download_extra_config={"force_download": True})
+    assert status == 409 and "another program" in answer["message"], answer
+    with open(root / ".cache/huggingface/download/config.json.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert sidecar.list()["org/base"]["model_status"] == "downloading"
+        assert sidecar.download("org/base")[1]["model_status"] == "downloading"
+    # Half of it is not the model, whether a file is missing that was begun or one that was not.
+    weights = next(root.glob("*-00002-of-*"))
+    weights.unlink()
+    assert sidecar.list()["org/base"]["model_status"] == "no_operation"
+    for note in (root / ".cache/huggingface/download").glob(f"{weights.name}.*"):
+        note.unlink()
+    assert sidecar.list()["org/base"]["model_status"] == "no_operation"
+    status, answer = sidecar.download("org/base")
+    assert status == 409 and "only some of the model" in answer["message"] and root.is_dir(), answer
 
 
 def test_metrics_that_dashboards_of_the_reference_read(tmp_path, monkeypatch):
