@@ -1,37 +1,19 @@
 #include "runtime/models.h"
 
-#include "artifact/cache/cache.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "base/map.h"
 #include "io/url.h"
+#include "runtime/model_folder.h"
 #include "runtime/model_foreign.h"
 #include "runtime/model_store.h"
 
 #include <string.h>
 #include <strings.h>
-#include <sys/queue.h>
 #include <sys/stat.h>
-
-#define MODEL_BYTES_MAX (16ull << 40) /* the disk is what counts */
-#define MODEL_TIMEOUT_MS (24 * 3600 * 1000LL)
-#define MODEL_PARTS 8
-
-/* A folder of models. */
-struct folder {
-    LIST_ENTRY(folder) next;
-    char *path;
-    char *cache_path;
-    struct artifact_options options;
-    struct artifact_cache *cache;
-    struct artifact_pool *pool;
-    struct map used; /* object -> the round in which a name led to it; what is in it is not evicted */
-    unsigned round;
-};
 
 struct model {
     struct models *models;
-    struct folder *folder;
+    struct model_folder *folder;
     char *name;
     char *url; /* for people */
     const char *source;
@@ -49,7 +31,7 @@ struct model {
 struct models {
     struct models_options options;
     struct map map; /* "<folder>\n<name>" -> struct model */
-    LIST_HEAD(folder_list, folder) folders;
+    LIST_HEAD(folder_list, model_folder) folders;
     size_t folder_count;
 };
 
@@ -63,57 +45,10 @@ const char *model_state_name(enum model_state state) {
 
 /* ---- folders ---- */
 
-/* As the cache names it, so that it knows it again. */
-static char *object_folder(const struct folder *folder, const char *object) {
-    cleanup_free char *cache = realpath(folder->cache_path, NULL);
-    return xasprintf("%s/v1/objects/%s", cache != NULL ? cache : folder->cache_path, object);
-}
-
-static void see_record(void *arg, const struct model_record *record) {
-    struct folder *folder = arg;
-    char object[MODEL_OBJECT_BYTES];
-    if (!model_store_leads_to(folder->path, record->name, object)) {
-        return;
-    }
-    unsigned *round = map_get(&folder->used, object);
-    if (round == NULL) {
-        cleanup_free char *path = object_folder(folder, object);
-        artifact_cache_use(folder->cache, path);
-        round = xcalloc(1, sizeof(*round));
-        map_set(&folder->used, object, round);
-    }
-    *round = folder->round;
-}
-
-/* What names lead to, whoever brought it, is in use: no download makes room of it. What they no longer lead to may go. */
-static void see_names(struct folder *folder) {
-    folder->round++;
-    model_store_each(folder->path, see_record, folder);
-    size_t at = 0;
-    for (struct map_entry *entry; (entry = map_next(&folder->used, &at)) != NULL;) {
-        unsigned *round = entry->value;
-        if (*round != folder->round) {
-            cleanup_free char *path = object_folder(folder, entry->key);
-            artifact_cache_unuse(folder->cache, path);
-            (void)map_remove(&folder->used, entry->key);
-            free(round);
-        }
-    }
-}
-
-static void folder_free(struct models *models, struct folder *folder) {
+static void drop_folder(struct models *models, struct model_folder *folder) {
     LIST_REMOVE(folder, next);
     models->folder_count--;
-    artifact_pool_free(folder->pool);
-    artifact_cache_close(folder->cache);
-    size_t at = 0;
-    for (struct map_entry *entry; (entry = map_next(&folder->used, &at)) != NULL;) {
-        free(entry->value);
-    }
-    map_release(&folder->used);
-    free(folder->path);
-    free(folder->cache_path);
-    free(folder);
+    model_folder_free(folder);
 }
 
 static void forget_before(struct model *model) {
@@ -133,7 +68,7 @@ static void model_free(struct model *model) {
 
 /* Forgets models that have ended: those of one folder, or (NULL) of any. What they left on the disk says how they are. Returns
  * whether some of the folder go on. */
-static bool forget_ended(struct models *models, const struct folder *folder) {
+static bool forget_ended(struct models *models, const struct model_folder *folder) {
     bool has_running = false;
     size_t at = 0;
     for (struct map_entry *entry; (entry = map_next(&models->map, &at)) != NULL;) {
@@ -149,12 +84,12 @@ static bool forget_ended(struct models *models, const struct folder *folder) {
 }
 
 static int make_room_for_folder(struct models *models, struct error *err) {
-    struct folder *folder = NULL;
-    struct folder *next = NULL;
+    struct model_folder *folder = NULL;
+    struct model_folder *next = NULL;
     for (folder = LIST_FIRST(&models->folders); folder != NULL && models->folder_count >= MODEL_FOLDERS_MAX; folder = next) {
         next = LIST_NEXT(folder, next);
         if (!forget_ended(models, folder)) {
-            folder_free(models, folder);
+            drop_folder(models, folder);
         }
     }
     return models->folder_count < MODEL_FOLDERS_MAX
@@ -162,33 +97,21 @@ static int make_room_for_folder(struct models *models, struct error *err) {
                : error_set(err, ERROR_BUSY, "models are being downloaded into %d folders already", MODEL_FOLDERS_MAX);
 }
 
-static struct folder *open_folder(struct models *models, const char *path, struct error *err) {
-    struct folder *folder = NULL;
+static struct model_folder *open_folder(struct models *models, const char *path, struct error *err) {
+    struct model_folder *folder = NULL;
     LIST_FOREACH(folder, &models->folders, next) {
         if (strcmp(folder->path, path) == 0) {
             return folder;
         }
     }
-    if (make_room_for_folder(models, err) < 0 || file_make_dirs(path, 0755, err) < 0) {
+    if (make_room_for_folder(models, err) < 0) {
         return NULL;
     }
-    folder = xcalloc(1, sizeof(*folder));
-    folder->path = xstrdup(path);
-    folder->cache_path = model_store_cache(path);
-    folder->options = *models->options.artifacts;
-    folder->options.cache = folder->cache_path;
-    folder->options.cache_bytes_max = 0; /* what a name leads to stays */
-    folder->options.artifact_bytes_max = MODEL_BYTES_MAX;
-    folder->options.timeout_ms = MODEL_TIMEOUT_MS;
-    folder->options.parts = MODEL_PARTS;
-    folder->cache = artifact_cache_open(&folder->options, err);
-    LIST_INSERT_HEAD(&models->folders, folder, next);
-    models->folder_count++;
-    if (folder->cache == NULL) {
-        folder_free(models, folder);
-        return NULL;
+    folder = model_folder_open(path, models->options.loop, models->options.artifacts, err);
+    if (folder != NULL) {
+        LIST_INSERT_HEAD(&models->folders, folder, next);
+        models->folder_count++;
     }
-    folder->pool = artifact_pool_new(models->options.loop, folder->cache, MODEL_FETCHES_MAX);
     return folder;
 }
 
@@ -210,7 +133,7 @@ void models_free(struct models *models) {
     }
     map_release(&models->map);
     while (!LIST_EMPTY(&models->folders)) {
-        folder_free(models, LIST_FIRST(&models->folders));
+        drop_folder(models, LIST_FIRST(&models->folders));
     }
     free(models);
 }
@@ -224,7 +147,7 @@ static struct model *find(const struct models *models, const char *folder, const
     return map_get(&models->map, key);
 }
 
-static struct model *find_or_make(struct models *models, struct folder *folder, const char *name, struct error *err) {
+static struct model *find_or_make(struct models *models, struct model_folder *folder, const char *name, struct error *err) {
     struct model *model = find(models, folder->path, name);
     if (model != NULL) {
         return model;
@@ -274,12 +197,12 @@ static int write_record(const struct model *model, const char *object, struct er
 
 /* The name leads to the files from now on; what it led to before may go when the disk is short. */
 static int keep(struct model *model, const struct artifact_found *found, struct error *err) {
-    struct folder *folder = model->folder;
+    struct model_folder *folder = model->folder;
     const char *object = strrchr(found->folder, '/') + 1;
     if (model_store_link(folder->path, model->name, object, err) < 0 || write_record(model, object, err) < 0) {
         return -1;
     }
-    see_names(folder);
+    model_folder_see_names(folder);
     return 0;
 }
 
@@ -355,7 +278,7 @@ static int look_at_what_has_the_name(struct model *model, const struct model_req
 }
 
 static int begin(struct model *model, const struct model_request *request, struct error *err) {
-    struct folder *folder = model->folder;
+    struct model_folder *folder = model->folder;
     const struct artifact_wanted wanted = {.url = request->url,
                                            .revision = request->revision,
                                            .digest = "",
@@ -363,7 +286,7 @@ static int begin(struct model *model, const struct model_request *request, struc
                                            .model_suffixes = request->suffixes,
                                            .secrets = request->secrets.count > 0 ? &request->secrets : NULL};
     struct model_record before;
-    see_names(folder); /* what other processes brought meanwhile, too */
+    model_folder_see_names(folder); /* what other processes brought meanwhile, too */
     forget_before(model);
     if (model_store_read(folder->path, model->name, &before)) {
         model->before = xmalloc(sizeof(before));
@@ -383,7 +306,7 @@ static int begin(struct model *model, const struct model_request *request, struc
 
 int models_download(struct models *models, const struct model_request *request, struct error *err) {
     char identity[HASH_HEX_BYTES];
-    struct folder *folder = open_folder(models, request->folder, err);
+    struct model_folder *folder = open_folder(models, request->folder, err);
     struct model *model = folder != NULL ? find_or_make(models, folder, request->name, err) : NULL;
     if (model == NULL) {
         return -1;

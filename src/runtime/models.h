@@ -12,7 +12,6 @@
 #define MODELS_FOLDER "/tmp/aibrix/models" /* where nobody says another */
 #define MODELS_MAX 64                      /* that this process remembers; those that have ended make room */
 #define MODEL_FOLDERS_MAX 8                /* with downloads under way */
-#define MODEL_FETCHES_MAX 2                /* at a time, of a folder; further ones wait */
 
 struct models;
 
