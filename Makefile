@@ -78,10 +78,10 @@ bench-controller:
 	@scripts/bench-controller $(if $(REFERENCE),--reference $(REFERENCE)) $(BENCH)
 
 bench-artifact:
-	@scripts/install-packages build demo
+	@scripts/install-packages build test
 	@$(MAKE) --no-print-directory build
-	@ninja -C $(BUILD) --quiet bench/bench_fetch_many
-	@python3 bench/artifact.py $(BENCH)
+	@ninja -C $(BUILD) --quiet bench/artifact/bench_artifact_server
+	@venv=$$(scripts/test-venv) && "$$venv/bin/python" bench/artifact/bench.py $(BENCH)
 
 test-interop:
 	@scripts/install-packages build interop
