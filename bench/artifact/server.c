@@ -1,10 +1,11 @@
-/* The one server that bench/artifact measures everybody against: files by sendfile(2), a thread a connection, so that it is never what
- * is waited for. What it serves is a table, made by store.py, so that it can be a web server, a store of objects, a hub and an engine
- * without knowing any of them:
+/* The one server that bench/artifact measures everybody against: files by sendfile(2), a thread a connection, so that it is never
+ * what is waited for. What it serves is a table, made by store.py, so that it can be a web server, a store of objects, a hub and an
+ * engine without knowing any of them:
  *
  *     STATUS <tab> PATH[?prefix=VALUE] <tab> FILE <tab> FIELD|FIELD|...
  *
- * GET, HEAD, ranges and keep-alive; of a query only `prefix` counts; the body of a POST is read and not looked at. Prints its port. */
+ * GET, HEAD, ranges and keep-alive; of a query only `prefix` counts; the body of a POST is read and not looked at. Prints its port.
+ */
 #include "base/file.h"
 #include "base/map.h"
 
@@ -121,7 +122,10 @@ static int answer(const struct peer *peer) {
     }
     cleanup_buffer struct buffer head = BUFFER_INIT;
     buffer_printf(&head, "HTTP/1.1 %d -\r\nContent-Length: %lld\r\nAccept-Ranges: bytes\r\n",
-                  row == NULL ? 404 : is_part ? 206 : row->status, (long long)(end - start));
+                  row == NULL ? 404
+                  : is_part   ? 206
+                              : row->status,
+                  (long long)(end - start));
     if (is_part) {
         buffer_printf(&head, "Content-Range: bytes %lld-%lld/%lld\r\n", (long long)start, (long long)end - 1,
                       (long long)status.st_size);

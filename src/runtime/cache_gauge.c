@@ -1,9 +1,14 @@
 #include "runtime/cache_gauge.h"
 
+#include "base/clock.h"
+
+#define PAUSE_FOLD 50 /* a pause is so many times what the last count took: 2 % of a core at most, however many are fetched */
+
 static void *count(void *arg);
 
 static void start(struct cache_gauge *gauge) {
     gauge->is_asked_again = false;
+    gauge->started_ns = clock_now_ns();
     gauge->is_counting = pthread_create(&gauge->thread, NULL, count, gauge) == 0;
 }
 
@@ -14,6 +19,11 @@ static void on_counted(void *arg) {
     if (gauge->found != UINT64_MAX) {
         metric_set(gauge->bytes, NULL, (double)gauge->found);
     }
+    timer_set(&gauge->pause, (clock_now_ns() - gauge->started_ns) * PAUSE_FOLD / 1000000);
+}
+
+static void on_paused(void *arg) {
+    struct cache_gauge *gauge = arg;
     if (gauge->is_asked_again) {
         start(gauge);
     }
@@ -34,10 +44,11 @@ static void *count(void *arg) {
 
 void cache_gauge_init(struct cache_gauge *gauge, struct loop *loop, struct artifact_cache *cache, struct metric *bytes) {
     *gauge = (struct cache_gauge){.loop = loop, .cache = cache, .bytes = bytes};
+    timer_init(&gauge->pause, loop, on_paused, gauge);
 }
 
 void cache_gauge_count(struct cache_gauge *gauge) {
-    if (gauge->is_counting) {
+    if (gauge->is_counting || timer_is_set(&gauge->pause)) {
         gauge->is_asked_again = true;
     } else {
         start(gauge);
@@ -48,4 +59,5 @@ void cache_gauge_release(struct cache_gauge *gauge) {
     if (gauge->is_counting) {
         (void)pthread_join(gauge->thread, NULL);
     }
+    timer_release(&gauge->pause);
 }
