@@ -67,7 +67,7 @@ TAILQ_HEAD(transfer_list, transfer);
 
 struct transfers {
     struct loop *loop;
-    CURLM *multi;
+    CURLM *multi;                 /* NULL = nothing was asked for yet */
     struct transfer_list waiting; /* to join at the next turn */
     struct transfer_list running;
     CURL *spare[SPARE_HANDLES_MAX]; /* handles are dear to make and cheap to reset */
@@ -596,8 +596,26 @@ static void on_turn(void *arg) {
     }
 }
 
+/* When something is asked for at last: a program that serves is there some milliseconds sooner. */
+static void start_curl(struct transfers *pool) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, initialise_curl);
+    pool->multi = curl_multi_init();
+    if (pool->multi == NULL) {
+        abort();
+    }
+    (void)curl_multi_setopt(pool->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wanted);
+    (void)curl_multi_setopt(pool->multi, CURLMOPT_SOCKETDATA, pool);
+    (void)curl_multi_setopt(pool->multi, CURLMOPT_TIMERFUNCTION, on_timeout_wanted);
+    (void)curl_multi_setopt(pool->multi, CURLMOPT_TIMERDATA, pool);
+    (void)curl_multi_setopt(pool->multi, CURLMOPT_MAXCONNECTS, (long)KEPT_CONNECTIONS_MAX);
+}
+
 struct transfer *transfer_start(struct transfers *transfers, const struct transfer_request *request) {
     struct transfer *transfer = xcalloc(1, sizeof(*transfer));
+    if (transfers->multi == NULL) {
+        start_curl(transfers);
+    }
     transfer->pool = transfers;
     transfer->easy = take_handle(transfers);
     transfer->body_bytes_max = request->body_bytes_max != 0 ? request->body_bytes_max : BODY_BYTES_MAX_DEFAULT;
@@ -640,24 +658,13 @@ void transfer_cancel(struct transfer *transfer) {
 /* ---- the pool ---- */
 
 struct transfers *transfers_new(struct loop *loop) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, initialise_curl);
     struct transfers *pool = xcalloc(1, sizeof(*pool));
     pool->loop = loop;
-    pool->multi = curl_multi_init();
-    if (pool->multi == NULL) {
-        abort();
-    }
     pool->no_proxy = no_proxy_list();
     TAILQ_INIT(&pool->waiting);
     TAILQ_INIT(&pool->running);
     timer_init(&pool->turn, loop, on_turn, pool);
     timer_init(&pool->timeout, loop, on_timeout, pool);
-    (void)curl_multi_setopt(pool->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wanted);
-    (void)curl_multi_setopt(pool->multi, CURLMOPT_SOCKETDATA, pool);
-    (void)curl_multi_setopt(pool->multi, CURLMOPT_TIMERFUNCTION, on_timeout_wanted);
-    (void)curl_multi_setopt(pool->multi, CURLMOPT_TIMERDATA, pool);
-    (void)curl_multi_setopt(pool->multi, CURLMOPT_MAXCONNECTS, (long)KEPT_CONNECTIONS_MAX);
     return pool;
 }
 
