@@ -1,5 +1,6 @@
 #include "runtime/service.h"
 
+#include "base/memory.h"
 #include "runtime/access.h"
 #include "runtime/service_call.h"
 
@@ -10,6 +11,7 @@
 #define FETCHES_MAX 16 /* a server that hangs keeps one for a while */
 #define LOOK_MS (60 * 1000)
 #define LOOK_AGAIN_MS 5000 /* while nothing is known of the engine */
+#define REST_MS 500
 
 /* ---- routes ---- */
 
@@ -38,6 +40,7 @@ static void on_request(void *arg, struct http_request *request) {
     struct service *service = arg;
     const struct http_head *head = http_request_head(request);
     const char *allowed = NULL;
+    timer_set(&service->rest, REST_MS);
     const char *authorization = NULL;
     bool is_known = access_is_allowed(service->options.token, &head->fields, &authorization);
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
@@ -78,6 +81,7 @@ static void on_looked(void *arg, const struct transfer_response *response, const
     struct dialect_models models;
     service->listing = NULL;
     timer_set(&service->looking, err == NULL ? LOOK_MS : LOOK_AGAIN_MS);
+    timer_set(&service->rest, REST_MS);
     if (err == NULL && response->status == 200 && dialect_parse_models(response->body, response->body_len, &models, NULL) == 0) {
         residents_see(&service->residents, &models, service->changes_before);
         dialect_models_release(&models);
@@ -91,6 +95,16 @@ static void on_look(void *arg) {
     dialect_list(service->engine.dialect, &list);
     service->changes_before = service->residents.changes;
     service->listing = engine_call(&service->engine, &list, NULL, ENGINE_LIST_TIMEOUT_MS, on_looked, service);
+}
+
+/* Most of a sidecar's life. */
+static void on_rest(void *arg) {
+    struct service *service = arg;
+    if (LIST_EMPTY(&service->calls)) {
+        memory_give_back();
+    } else {
+        timer_set(&service->rest, REST_MS);
+    }
 }
 
 static void on_fetched(void *arg, const struct artifact_found *found, int64_t took_ms) {
@@ -147,6 +161,7 @@ int service_init(struct service *service, struct loop *loop, const struct servic
     });
     timer_init(&service->looking, loop, on_look, service);
     timer_init(&service->progress, loop, service_on_progress, service);
+    timer_init(&service->rest, loop, on_rest, service);
     timer_set(&service->looking, 0);
     return 0;
 }
@@ -162,6 +177,7 @@ void service_release(struct service *service) {
     http_server_free(service->server); /* calls on_gone of every open request */
     timer_release(&service->looking);
     timer_release(&service->progress);
+    timer_release(&service->rest);
     loader_free(service->loader);
     models_free(service->models);
     artifact_pool_free(service->pool);

@@ -55,6 +55,7 @@ struct service {
     struct transfer *listing; /* for that */
     uint64_t changes_before;  /* residents.changes when it was asked */
     struct timer progress;    /* of fetches, into the log */
+    struct timer rest;        /* until nothing has happened for a while */
     bool is_stopping;
     LIST_HEAD(call_list, service_call) calls;
 };

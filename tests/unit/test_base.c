@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/map.h"
+#include "base/memory.h"
 #include "base/options.h"
 
 #include <setjmp.h>
@@ -598,6 +599,31 @@ static void test_help(void **state) {
     assert_true(help);
 }
 
+/* ---- memory ---- */
+
+static long resident_file_kb(void) {
+    cleanup_buffer struct buffer text = BUFFER_INIT;
+    struct error err;
+    assert_int_equal(file_read("/proc/self/status", 65536, &text, &err), 0);
+    const char *line = strstr(buffer_text(&text), "RssFile:");
+    assert_non_null(line);
+    return strtol(line + strlen("RssFile:"), NULL, 10);
+}
+
+static void test_memory_given_back_is_there_when_needed(void **state) {
+    (void)state;
+    static const int changed_value = 3;
+    static const int *volatile changed = NULL; /* beside what the linker wrote */
+    changed = &changed_value;
+    struct hash before = hash_bytes("abc", 3);
+    long full_kb = resident_file_kb();
+    memory_give_back();
+    assert_true(resident_file_kb() < full_kb / 2);
+    struct hash after = hash_bytes("abc", 3);
+    assert_memory_equal(&before, &after, sizeof(before));
+    assert_ptr_equal(changed, &changed_value);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_errors_gain_context_and_keep_their_code),
@@ -620,6 +646,7 @@ int main(void) {
         cmocka_unit_test(test_bad_options_are_named),
         cmocka_unit_test(test_options_of_the_environment),
         cmocka_unit_test(test_help),
+        cmocka_unit_test(test_memory_given_back_is_there_when_needed),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
