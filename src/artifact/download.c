@@ -25,7 +25,8 @@
 #define CHUNKED_BYTES (64ull << 20)
 #define FOLLOWED_BYTES (8ull << 20) /* smaller files are hashed when they are there */
 #define ADVANCE_BYTES (1u << 20)
-#define RECEIVE_BYTES (256u << 10) /* at a time; of large files */
+#define RECEIVE_BYTES (256u << 10)      /* at a time; of large files */
+#define RECEIVE_BYTES_SOME (128u << 10) /* of files that are larger than that: many fetches run side by side */
 #define COPY_BYTES (1u << 20)
 #define SAY_EVERY_MS 10000
 #define VALIDATOR_BYTES 128
@@ -87,6 +88,12 @@ struct download {
 
 static bool is_large(const struct item *item) {
     return item->staged.file->bytes >= FOLLOWED_BYTES && item->staged.file->bytes != UINT64_MAX;
+}
+
+/* 0 = libcurl's own choice, 16 KiB: each piece is a wait, a call and an acknowledgement. */
+static size_t receive_bytes(const struct item *item) {
+    bool is_some = item->staged.file->bytes > RECEIVE_BYTES_SOME && item->staged.file->bytes != UINT64_MAX;
+    return is_large(item) ? RECEIVE_BYTES : is_some ? RECEIVE_BYTES_SOME : 0;
 }
 
 /* ---- progress ---- */
@@ -285,7 +292,7 @@ static int lane_ask(struct lane *lane, struct error *err) {
     const struct exchange_sink sink = {
         .on_head = on_head,
         .on_data = on_data,
-        .receive_bytes = is_large(lane->item) ? RECEIVE_BYTES : 0,
+        .receive_bytes = receive_bytes(lane->item),
         .stall_ms = stall_ms(lane->download),
         .arg = lane,
     };
