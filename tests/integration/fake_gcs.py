@@ -1,6 +1,9 @@
-"""Google Cloud Storage's JSON API as far as downloads need it, with a token endpoint that verifies what service accounts sign."""
+"""Google Cloud Storage's JSON API as far as downloads need it, with a token endpoint that verifies what service accounts sign.
+
+tests/interop/gcs has it answer beside fake-gcs-server."""
 
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -10,10 +13,15 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from wire import Wire
+
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
+LISTED_BY = {"delimiter", "maxResults", "prefix", "pageToken", "fields"}  # the parameters of a list that are known here
+READ_BY = {"alt", "generation"}
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
+@functools.cache
 def crc32c(content):
     table = []
     for byte in range(256):
@@ -32,6 +40,7 @@ def unpad(text):
 
 class FakeGcs(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, folder):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -39,14 +48,14 @@ class FakeGcs(ThreadingHTTPServer):
         self.folder = folder
         self.objects = {}  # name -> (content, generation)
         self.composite = False  # objects say CRC-32C and no MD5
-        self.lies = False  # about checksums
         self.wants_token = False
-        self.tokens, self.first_good = 0, 1  # "t1", "t2", ...; older ones than first_good are refused
+        self.good = {}  # token -> may it read?
+        self.tokens = 0  # that were given: "t1", "t2", ...
         self.page_size = 1000
-        self.cut_every = 0  # bytes after which a download is cut
-        self.asked = []
+        self.wire = Wire()
+        self.asked = []  # (path, Range or None)
         self.generation = 1000
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def put(self, name, content):
         self.generation += 1
@@ -72,6 +81,7 @@ class FakeGcs(ThreadingHTTPServer):
             abs(claims["iat"] - time.time()) < 60 and 0 < claims["exp"] - claims["iat"] <= 3600
 
     def close(self):
+        self.wire.open()
         self.shutdown()
         self.server_close()
 
@@ -88,64 +98,69 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(body)), "Content-Type": "application/json", **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.send_cut(body)
+        self.server.wire.send(self, body)
 
-    def send_cut(self, body):
-        limit = self.server.cut_every if "alt=media" in self.path else 0
-        if limit and len(body) > limit:
-            self.wfile.write(body[:limit])
-            self.close_connection = True
-        else:
-            self.wfile.write(body)
-
-    def refuse(self, status, message):
-        self.answer(status, {"error": {"code": status, "message": message, "errors": [{"reason": "x", "message": message}]}})
+    def refuse(self, status, message, headers=None):
+        self.answer(status, {"error": {"code": status, "message": message, "errors": [{"reason": "x", "message": message}]}}, headers)
 
     def do_POST(self):
         form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
         if form.get("grant_type") != [JWT_BEARER] or not self.server.verifies(form["assertion"][0]):
             return self.answer(400, {"error": "invalid_grant", "error_description": "Invalid JWT Signature."})
         self.server.tokens += 1
+        self.server.good[f"t{self.server.tokens}"] = True
         self.answer(200, {"access_token": f"t{self.server.tokens}", "expires_in": 3599, "token_type": "Bearer"})
 
     def do_GET(self):
         server, url = self.server, urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
-        server.asked.append(self.path)
-        shown = re.fullmatch(r"Bearer t(\d+)", self.headers["Authorization"] or "")
-        if server.wants_token and (not shown or int(shown.group(1)) < server.first_good):
-            return self.refuse(401, "Anonymous caller does not have storage.objects.list access")
+        server.asked.append((self.path, self.headers["Range"]))
+        token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
+        if token and token not in server.good:
+            return self.refuse(401, "Invalid Credentials")
+        if server.wants_token and not token:
+            return self.refuse(401, "Anonymous caller does not have storage.objects.list access to the Google Cloud Storage bucket.")
+        if server.wants_token and not server.good[token]:
+            return self.refuse(403, "reader@project.iam.gserviceaccount.com does not have storage.objects.list access to the Google Cloud "
+                                    "Storage bucket. Permission 'storage.objects.list' denied on resource (or it may not exist).")
         bucket = re.fullmatch(r"/storage/v1/b/([^/]+)/o(?:/(.+))?", url.path)
         if not bucket or bucket.group(1) != "models":
             return self.refuse(404, "The specified bucket does not exist.")
+        strange = query.keys() - (READ_BY if bucket.group(2) else LISTED_BY)
+        if strange or query.get("delimiter", "/") != "/":
+            return self.refuse(400, f"Invalid parameters: {', '.join(sorted(strange)) or 'delimiter'}")
         if bucket.group(2):
             return self.give_object(unquote(bucket.group(2)), query)
         return self.give_page(query)
 
     def give_page(self, query):
         server = self.server
-        names = sorted(name for name in server.objects if name.startswith(query["prefix"]) and "/" not in name[len(query["prefix"]):])
-        begin = int(query.get("pageToken", "0"))
-        page = {"kind": "storage#objects", "items": [self.card(name) for name in names[begin:begin + server.page_size]]}
-        if begin + server.page_size < len(names):
-            page["nextPageToken"] = str(begin + server.page_size)
+        prefix, is_flat = query.get("prefix", ""), "delimiter" not in query
+        names = sorted(name for name in server.objects if name.startswith(prefix) and (is_flat or "/" not in name[len(prefix):]))
+        begin, size = int(query.get("pageToken", "0")), min(int(query.get("maxResults", "1000")), server.page_size)
+        cards = [self.card(name) for name in names[begin:begin + size]]
+        page = {"kind": "storage#objects", **({"items": cards} if cards else {})}
+        if begin + size < len(names):
+            page["nextPageToken"] = str(begin + size)
         self.answer(200, page)
 
     def card(self, name):
         content, generation = self.server.objects[name]
-        seen = content + b"!" if self.server.lies else content
         card = {"name": name, "size": str(len(content)), "generation": generation,
-                "crc32c": base64.b64encode(crc32c(seen).to_bytes(4, "big")).decode()}
+                "crc32c": base64.b64encode(crc32c(content).to_bytes(4, "big")).decode()}
         if not self.server.composite:
-            card["md5Hash"] = base64.b64encode(hashlib.md5(seen).digest()).decode()
+            card["md5Hash"] = base64.b64encode(hashlib.md5(content).digest()).decode()
         return card
 
     def give_object(self, name, query):
         content, generation = self.server.objects.get(name, (None, None))
         if content is None or query.get("generation") != generation or query.get("alt") != "media":
             return self.refuse(404, f"No such object: models/{name}")
+        content = self.server.wire.spoil(content)
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers["Range"] or "")
         if not asked:
             return self.answer(200, content)
         first, last = int(asked.group(1)), min(int(asked.group(2) or len(content) - 1), len(content) - 1)
+        if first >= len(content):
+            return self.refuse(416, "Requested range not satisfiable", {"Content-Range": f"bytes */{len(content)}"})
         self.answer(206, content[first:last + 1], {"Content-Range": f"bytes {first}-{last}/{len(content)}"})

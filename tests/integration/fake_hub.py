@@ -19,6 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from wire import Wire
+
 LFS_ENDINGS = (".safetensors", ".bin")
 
 
@@ -73,14 +75,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.send_body(body)
-
-    def send_body(self, body):
-        cut = self.server.hub.take_cut(self.server.role, len(body))
-        self.wfile.write(body[:cut])
-        if cut < len(body):
-            self.wfile.flush()
-            self.close_connection = True
+            self.server.hub.wire.send(self, body)
 
 
 class StoreHandler(Handler):
@@ -96,7 +91,7 @@ class StoreHandler(Handler):
         data = hub.blobs.get(parts.path.strip("/"))
         if data is None:
             raise Refusal(404)
-        self.send_range(hub.spoil(data))
+        self.send_range(hub.wire.spoil(data))
 
     def send_range(self, data):
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
@@ -199,6 +194,7 @@ class HubHandler(StoreHandler):
             return self.reply(302, b"", {**fields, "ETag": f'"{git_sha1(b"")}"', "X-Linked-Etag": f'"{digest}"',
                                          "X-Linked-Size": str(len(data)), "Location": hub.signed_url(digest)})
         fields |= {"ETag": f'"{git_sha1(data)}"', "Content-Type": "text/plain"}
+        data = hub.wire.spoil(data)
         if "gzip" in self.headers.get("Accept-Encoding", ""):
             return self.reply(200, gzip.compress(data), {**fields, "Content-Encoding": "gzip"})
         return self.reply(200, data, fields)
@@ -206,6 +202,7 @@ class HubHandler(StoreHandler):
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def handle_error(self, request, client_address):
         if not isinstance(sys.exc_info()[1], ConnectionError):  # clients may leave
@@ -218,10 +215,8 @@ class FakeHub:
         self.blobs, self.requests = {}, []
         self.page_size = 1000
         self.on_request = lambda role, path: None  # a test's: before an answer
-        self.spoil = lambda data: data  # a test's: what the store sends instead
-        self.cuts = []  # for the store's next answers: bytes after which the connection is cut
+        self.wire = Wire()
         self.epoch, self.counter = 0, itertools.count(1)
-        self.lock = threading.Lock()
         self.servers = [self.serve("hub", HubHandler, port), self.serve("store", StoreHandler, 0)]
         self.url, self.store_url = (f"http://127.0.0.1:{server.server_address[1]}" for server in self.servers)
 
@@ -232,6 +227,7 @@ class FakeHub:
         return server
 
     def close(self):
+        self.wire.open()
         for server in self.servers:
             server.shutdown()
             server.server_close()
@@ -255,10 +251,6 @@ class FakeHub:
 
     def expire_urls(self):
         self.epoch += 1
-
-    def take_cut(self, role, length):
-        with self.lock:
-            return min(self.cuts.pop(0), length) if role == "store" and self.cuts and length else length
 
     def asked(self, role, part=""):
         return [request for request in self.requests if request[0] == role and part in request[2]]

@@ -19,6 +19,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl, quote, quote_plus, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from wire import Wire
+
 EMPTY = hashlib.sha256(b"").hexdigest()
 ALGORITHM = "AWS4-HMAC-SHA256"
 
@@ -119,15 +121,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.send_body(body)
-
-    def send_body(self, body):
-        s3 = self.server.s3
-        cut = s3.take_cut(body)
-        self.wfile.write(body[:cut])
-        if cut < len(body):
-            self.wfile.flush()
-            self.close_connection = True
+            self.server.s3.wire.send(self, body)
 
     # ---- who asks ----
 
@@ -236,7 +230,7 @@ class Handler(BaseHTTPRequestHandler):
                    if not name.startswith("x-amz-checksum-") or "x-amz-checksum-mode" in self.fields}
         if self.fields.get("if-match", found.etag) != found.etag:
             raise Refusal(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
-        data = s3.spoil(found.data) if self.command == "GET" else found.data
+        data = s3.wire.spoil(found.data) if self.command == "GET" else found.data
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.fields.get("range", ""))
         if not match:
             return self.reply(200, data, fields)
@@ -246,23 +240,28 @@ class Handler(BaseHTTPRequestHandler):
         return self.reply(206, data[first:last + 1], {**fields, "Content-Range": f"bytes {first}-{last}/{len(data)}"})
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
 class FakeS3:
     def __init__(self, port=0, region="us-east-1"):
         self.region, self.buckets, self.users, self.requests = region, {}, {}, []
         self.virtual_hosts = ["s3.test"]
         self.page_size, self.clock_offset = 1000, 0
         self.on_request = lambda method, path: None  # a test's: before an answer
-        self.spoil = lambda data: data  # a test's: what GET sends instead
+        self.wire = Wire()
         self.faults = []  # [method, part of the path, times, (status, code, message)]
-        self.cuts = []  # for the next bodies of 1 KiB and more: bytes after which the connection is cut
         self.services = {}  # path's beginning -> function(handler) -> status, body, fields
         self.lock = threading.Lock()
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self.server.s3, self.server.daemon_threads = self, True
+        self.server = Server(("127.0.0.1", port), Handler)
+        self.server.s3 = self
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True, name="s3").start()
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def close(self):
+        self.wire.open()
         self.server.shutdown()
         self.server.server_close()
 
@@ -282,10 +281,6 @@ class FakeS3:
                     fault[2] -= 1
                     return fault[3]
         return None
-
-    def take_cut(self, body):
-        with self.lock:
-            return min(self.cuts.pop(0), len(body)) if self.cuts and len(body) >= 1024 else len(body)
 
     def asked(self, method, part=""):
         return [request for request in self.requests if request[0] == method and part in request[1]]

@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import json
+import random
 import socket
 import struct
 import threading
@@ -14,9 +15,7 @@ CONFIG = json.dumps({"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modu
 def safetensors(data_bytes, seed=0):
     """A file with one tensor of so many bytes (a multiple of 4)."""
     header = json.dumps({"a": {"dtype": "F32", "shape": [data_bytes // 4], "data_offsets": [0, data_bytes]}}).encode()
-    block = hashlib.sha512(str(seed).encode()).digest() * 1024
-    data = (block * (data_bytes // len(block) + 1))[:data_bytes]
-    return struct.pack("<Q", len(header)) + header + data
+    return struct.pack("<Q", len(header)) + header + random.Random(seed).randbytes(data_bytes)
 
 
 class Faults:

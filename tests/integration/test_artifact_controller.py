@@ -50,14 +50,14 @@ def told(room):
 
 def test_progress_and_the_version_that_all_get(world, web):
     with world.room(2, sidecar_pods=True) as room, sidecars(room):
-        web.quarter.clear()
-        web.go.clear()
+        web.wire.quarter.clear()
+        web.wire.go.clear()
         room.apply("sql", f"{web.url}/sql", replicas=1)
         first = until(lambda: told(room), "the status says how far it is")
-        web.quarter.set()
+        web.wire.quarter.set()
         until(lambda: (told(room) or 0) > first, "... and that it goes on")
         assert room.condition("sql")["reason"] == "Loading" and "downloading" in room.kubectl("get", "modeladapter", "sql", "-o", "yaml")
-        web.go.set()
+        web.wire.go.set()
         room.wait("sql")
         until(lambda: room.api.get("modeladapters", "sql")["status"].get("version"), "the status says which version it is")
         version = room.api.get("modeladapters", "sql")["status"]["version"]

@@ -81,15 +81,6 @@ def test_pull_fetches_once_and_copies(server, pull, tmp_path):
     refused(pull("--offline", url=server.url + "/other"), "is not in the cache")
 
 
-def test_a_cut_every_64_kib_is_gone_on_from(server, pull):
-    server.faults.cut_bytes = 65536
-    check(pull(), server)
-    weights = server.files["adapter_model.safetensors"]
-    assert server.served == len(weights)
-    assert server.gets == (len(weights) + 65535) // 65536
-    assert server.ranges()[1] == f"bytes=65536-{len(weights) - 1}"
-
-
 def test_large_files_come_in_parts(server, pull):
     weights = server.files["adapter_model.safetensors"] = safetensors(80 * MIB, seed=1)
     check(pull("--digest", hashlib.sha256(weights).hexdigest()), server)
@@ -212,15 +203,6 @@ def test_refusals_are_final(server, pull, status, words):
 
 # ---- what is not what was promised ----
 
-def test_a_wrong_digest(server, pull, tmp_path):
-    digest = "0" * 64
-    found = hashlib.sha256(server.files["adapter_model.safetensors"]).hexdigest()
-    refused(pull("--digest", digest), f"expected weights with SHA-256 {digest}, found {found}")
-    refused(pull("--digest", digest), found)
-    assert server.gets == 1  # what is whole is not brought again to be refused
-    check(pull("--digest", found.upper()), server)
-
-
 @pytest.mark.parametrize("difference", [-1000, 1000])
 def test_a_wrong_length(server, pull, tmp_path, difference):
     size = len(server.files["adapter_model.safetensors"])
@@ -301,7 +283,7 @@ def test_links_in_the_cache_are_not_followed(server, pull, tmp_path):
 
 # ---- the disk ----
 
-def test_a_full_disk_is_said_plainly(server, pull, tmp_path):
+def test_a_disk_that_is_too_small_for_what_nobody_said_the_size_of(server, pull, tmp_path):
     """On a file system of 24 MiB in a mount namespace of its own."""
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0:
         pytest.skip("no namespaces here")
@@ -313,24 +295,11 @@ def test_a_full_disk_is_said_plainly(server, pull, tmp_path):
         return subprocess.run(["unshare", "-rm", "sh", "-c", f'mount -t tmpfs -o size=24m none "{mount}" && {script}'],
                               capture_output=True, text=True, timeout=60 * SLOW)
 
-    pulled = " ".join(command(url=server.url, cache=mount / "cache"))
-    refused(on_small_disk(pulled), "the disk of the cache is too full", "are needed", "are free")
-    # Nobody said how much would come.
     server.faults.has_head = server.faults.has_ranges = False
-    refused(on_small_disk(pulled), "the disk of the cache is full")
+    refused(on_small_disk(" ".join(command(url=server.url, cache=mount / "cache"))), "the disk of the cache is full")
 
 
 # ---- many at once, and kills ----
-
-def test_many_processes_bring_it_once(server, tmp_path):
-    server.faults.rate = 8 * MIB
-    arguments = command(url=server.url, cache=tmp_path / "cache")
-    callers = [subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(12)]
-    results = [caller.communicate(timeout=60 * SLOW) for caller in callers]
-    assert [caller.returncode for caller in callers] == [0] * len(callers), results
-    assert len({out for out, _ in results}) == 1
-    assert server.served == len(server.files["adapter_model.safetensors"])
-
 
 def test_kill_9_at_many_points_leaves_it_whole_or_goes_on(server, tmp_path):
     weights = server.files["adapter_model.safetensors"] = safetensors(80 * MIB, seed=6)
@@ -491,18 +460,8 @@ def test_verify_finds_what_changed(server, pull, tmp_path):
     check(pull(), server)
 
 
-def test_a_folder_is_taken_as_it_is(server, pull, tmp_path):
-    folder = tmp_path / "adapter"
-    folder.mkdir()
-    for name, data in server.files.items():
-        (folder / name).write_bytes(data)
-    digest = hashlib.sha256(server.files["adapter_model.safetensors"]).hexdigest()
-    for url in (str(folder), f"file://{folder}"):
-        assert pull("--digest", digest, url=url).stdout.strip() == str(folder)
-    refused(pull("--digest", "0" * 64, url=str(folder)), "expected weights with SHA-256")
-    refused(pull(url=str(tmp_path / "absent")), "there is no such folder here")
-    (folder / "adapter_config.json").unlink()
-    refused(pull(url=str(folder)), "adapter_config.json")
+def test_a_folder_that_holds_no_adapter(pull, tmp_path):
+    refused(pull(url=str(tmp_path)), f"{tmp_path}/adapter_config.json: No such file")
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "b"], ["/x", "--digest", "12"], ["/x", "--allow-address", "nowhere"]])

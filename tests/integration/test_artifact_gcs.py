@@ -47,10 +47,10 @@ def test_a_service_account_of_the_adapters_own(runtime, store):
     answer = expect(runtime, 200, credentials={"gcp_service_account_json": account})
     assert files_in(answer["local_path"]) == FILES
     assert store.tokens == 1, "one token serves the list and every file"
-    assert all("generation=" in path for path in store.asked if "alt=media" in path)
+    assert all("generation=" in path for path, _ in store.asked if "alt=media" in path)
     expect(runtime, 200, name="again", credentials={"gcp_service_account_json": account})
     assert store.tokens == 1 and runtime.metric("davit_runtime_cache_hits_total") == 1
-    store.first_good = 2
+    store.good.clear()
     expect(runtime, 200, name="renewed", credentials={"gcp_service_account_json": account})
     assert store.tokens == 2
     stranger = json.loads(account) | {"private_key": json.loads(store.service_account("stranger"))["private_key"]}
@@ -61,7 +61,6 @@ def test_a_service_account_of_the_adapters_own(runtime, store):
 
 
 def test_errors_keep_their_meaning(runtime, store):
-    expect(runtime, 404, "holds no adapter_config.json", url="gs://models/none")
     expect(runtime, 404, "The specified bucket does not exist.", url="gs://elsewhere/a")
     expect(runtime, 400, "expected gs://bucket/folder", url="gs://UPPER/a")
     expect(runtime, 400, '\\"gcp_service_account_json\\"', credentials={"gcp_service_account_json": "{"})
@@ -77,24 +76,4 @@ def test_pages_and_what_lies_beside(runtime, store):
     store.page_size = 2
     answer = expect(runtime, 200)
     assert files_in(answer["local_path"]) == FILES
-    assert sum("prefix=" in path for path in store.asked) == 5
-
-
-@pytest.mark.parametrize("composite", [False, True], ids=["md5", "crc32c"])
-def test_checksums_are_compared(runtime, store, composite):
-    store.composite = composite
-    expect(runtime, 200)
-    store.lies = True
-    for name, content in FILES.items():
-        store.put(f"a/other/{name}", content + b" " if name.endswith(".json") else content)
-    answer = expect(runtime, 400, url="gs://models/a/other")
-    assert "crc" in answer["error"].lower() if composite else "md5" in answer["error"].lower(), answer
-
-
-def test_a_download_that_is_cut_goes_on(runtime, store):
-    store.cut_every = 65536
-    answer = expect(runtime, 200)
-    assert files_in(answer["local_path"]) == FILES
-    assert len([path for path in store.asked if "adapter_model" in path and "alt=media" in path]) <= 2 + len(
-        FILES["adapter_model.safetensors"]) // 65536
-
+    assert sum("prefix=" in path for path, _ in store.asked) == 5

@@ -21,7 +21,8 @@ class Engine(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.adapters, self.loads = {}, []
         self.go = threading.Event()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.refusal = ()  # status and words of every load
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -48,6 +49,10 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200 if engine.adapters.pop(name, None) else 404, f"LoRA adapter '{name}'")
             return
         engine.loads.append(name)
+        if engine.refusal:
+            status, message = engine.refusal
+            self.answer(status, json.dumps({"error": {"message": message, "code": status}}))
+            return
         if name in engine.adapters:
             self.answer(400, json.dumps({"error": {"message": f"The lora adapter '{name}' has already been loaded.", "code": 400}}))
             return

@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import random
 import re
 import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from wire import Wire
 
 CONFIG = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"], "bias": "none"}
 
@@ -18,32 +21,32 @@ def make_adapter(width=576):
         header[f"{prefix}{name}.weight"] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + size]}
         at += size
     text = json.dumps(header).encode()
-    weights = struct.pack("<Q", len(text)) + text + bytes(at)
+    weights = struct.pack("<Q", len(text)) + text + random.Random(width).randbytes(at)
     return {"adapter_config.json": json.dumps(CONFIG).encode(), "adapter_model.safetensors": weights}
 
 
 class WebServer(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
 
-    def __init__(self, files=None, key=None):
+    def __init__(self, files=None, key=None, tls=None):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.server_address[1]}"
+        if tls:  # an ssl.SSLContext; hands are shaken on the connection's own thread
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.files = {f"/sql/{name}": content for name, content in (files or make_adapter()).items()}
         self.key = key
+        self.refusal = None  # the status of every answer
         self.asked = []  # (method, path, Range or None)
-        self.quarter = threading.Event()  # likewise, after a quarter
-        self.quarter.set()
-        self.go = threading.Event()  # until it is set, weights stop after half of what was asked for
-        self.go.set()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.wire = Wire()
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def gets(self, ending):
         """The ranges that files whose names end so were asked for."""
         return [asked_range for method, path, asked_range in self.asked if method == "GET" and path.endswith(ending)]
 
     def close(self):
-        self.quarter.set()
-        self.go.set()
+        self.wire.open()
         self.shutdown()
         self.server_close()
 
@@ -62,11 +65,14 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, is_head):
         path, asked = self.path.split("?")[0], self.headers["Range"]
         self.server.asked.append((self.command, path, asked))
+        if self.server.refusal is not None:
+            return self.refuse(self.server.refusal)
         if self.server.key is not None and self.headers["Authorization"] != self.server.key:
             return self.refuse(403 if self.headers["Authorization"] else 401)
         content = self.server.files.get(path)
         if content is None:
             return self.refuse(404)
+        etag, content = hashlib.sha256(content).hexdigest()[:16], self.server.wire.spoil(content)
         first, last = 0, len(content) - 1
         if asked:
             begin, end = re.fullmatch(r"bytes=(\d+)-(\d*)", asked).groups()
@@ -75,24 +81,11 @@ class Handler(BaseHTTPRequestHandler):
         if asked:
             self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()[:16]}"')
+        self.send_header("ETag", f'"{etag}"')
         self.send_header("Content-Length", str(last + 1 - first))
         self.end_headers()
         if not is_head:
-            self.send_slowly(content[first:last + 1], path.endswith(".safetensors"))
-
-    def send_slowly(self, body, is_weights):
-        try:
-            quarter, half = (len(body) // 4, len(body) // 2) if is_weights else (0, len(body))
-            self.wfile.write(body[:quarter])
-            self.wfile.flush()
-            self.server.quarter.wait(120)
-            self.wfile.write(body[quarter:half])
-            self.wfile.flush()
-            self.server.go.wait(120)
-            self.wfile.write(body[half:])
-        except OSError:
-            self.close_connection = True  # the client has gone
+            self.server.wire.send(self, content[first:last + 1])
 
     def do_GET(self):
         self.answer(False)
