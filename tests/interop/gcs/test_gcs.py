@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -14,6 +15,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
+sys.path.insert(0, str(ROOT / "tests/integration"))
+
+from fake_gcs import FakeGcs  # noqa: E402
+
 ADAPTER = ROOT / "tests/fixtures/tiny/adapter-a"
 SERVER = "github.com/fsouza/fake-gcs-server@v1.56.1"
 
@@ -107,3 +112,71 @@ def test_another_generation_is_another_version(store, tmp_path):
 def test_what_there_is_not(store, tmp_path, url):
     result, _ = pull(store, tmp_path, url)
     assert result.returncode != 0 and url in result.stderr, result.stderr
+
+
+# ---- the fake of the integration tests, beside the real one ----
+
+FIELDS = "fields=items(name,size,generation,md5Hash,crc32c,contentEncoding),nextPageToken"
+LISTS = {  # what is asked of the bucket, and of another one
+    "a folder": "models/o?delimiter=%2F&maxResults=1000&prefix=a%2Fsql%2F",
+    "everything": "models/o?maxResults=1000",
+    "a page": "models/o?maxResults=2&prefix=a%2Fsql%2F",
+    "nothing": "models/o?delimiter=%2F&maxResults=1000&prefix=none%2F",
+    "another bucket": "no-such-bucket/o?delimiter=%2F&maxResults=1000&prefix=a%2F",
+}
+READS = {  # another generation, and a range
+    "all of it": (0, None), "the middle": (0, "bytes=10-19"), "the rest": (0, "bytes=1000-"), "more than the rest": (0, "bytes=1000-9999"),
+    "past its end": (0, "bytes=9999-"), "another generation": (1, None),
+}
+
+
+def ask(host, path, asked_range=None):
+    """(status, fields, body)"""
+    request = urllib.request.Request(f"http://{host}/storage/v1/b/{path}", headers={"Range": asked_range} if asked_range else {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+def listed(host, path):
+    """What clients depend on of a list."""
+    status, _, body = ask(host, f"{path}&{FIELDS}")
+    page = json.loads(body)
+    rows = [{name: row[name] for name in ("name", "size", "md5Hash", "crc32c")} for row in page.get("items", [])]
+    assert all(row["generation"].isdigit() for row in page.get("items", []))
+    return status, "items" in page, rows, "nextPageToken" in page, page.get("error", {}).get("code")
+
+
+def read(host, name, other, asked_range):
+    """What clients depend on of an object."""
+    rows = json.loads(ask(host, f"models/o?prefix={urllib.parse.quote(name, safe='')}")[2])["items"]
+    path = f"models/o/{urllib.parse.quote(name, safe='')}?alt=media&generation={int(rows[0]['generation']) + other}"
+    status, fields, body = ask(host, path, asked_range)
+    return status, fields["Content-Range"], body if status < 300 else None
+
+
+@pytest.fixture(scope="module")
+def both(store, tmp_path_factory):
+    """Hosts of the real one and the fake, which hold the same."""
+    fake = FakeGcs(tmp_path_factory.mktemp("fake"))
+    for name in json.loads(store.ask("GET", "/storage/v1/b/models/o")).get("items", []):
+        store.ask("DELETE", f"/storage/v1/b/models/o/{urllib.parse.quote(name['name'], safe='')}")
+    for name in ("a/sql/adapter_config.json", "a/sql/adapter_model.safetensors", "a/sql/größe & 100%", "a/sql/sub/x", "b"):
+        for server in (store, fake):
+            server.put(name, name.encode() * 50)
+    yield store.host, fake.host
+    fake.close()
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_the_fake_lists_alike(both, what):
+    real, fake = (listed(host, LISTS[what]) for host in both)
+    assert real == fake
+
+
+@pytest.mark.parametrize("what", READS)
+def test_the_fake_reads_alike(both, what):
+    real, fake = (read(host, "a/sql/adapter_config.json", *READS[what]) for host in both)
+    assert real == fake
