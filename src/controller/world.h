@@ -119,7 +119,7 @@ struct adapter {
     size_t binding_count, binding_room;
     int64_t deleting_since_ms;
     int64_t arrivals_until_ms; /* see plan_input */
-    bool is_released; /* the API took our finalizer off it */
+    bool is_released;          /* the API took our finalizer off it */
     int64_t status_written_ms, slice_written_ms;
     int64_t told_generation; /* the last that a status was written for, or could not be */
     uint64_t status_digest;  /* of the last status patch and the version that it led to; 0 = none */
