@@ -1,5 +1,8 @@
 #include "cli/plan_notes.h"
 
+#include "adapter/artifact_url.h"
+#include "controller/pod_facts.h"
+
 #include <string.h>
 
 #define NOTED_PODS_MAX 10
@@ -49,9 +52,46 @@ static void note_failures(const json_t *existing, const struct preview *preview,
     }
 }
 
+static bool is_davits(const struct dialect_models *models) {
+    bool is_davit = false;
+    for (size_t i = 0; i < models->count; i++) {
+        is_davit |= models->items[i].is_davit;
+    }
+    return is_davit;
+}
+
+/* Whether the controller would refuse to ask the pod's engine, which has no sidecar to fetch for it, for what is at the URL. */
+static bool is_unsupported(const struct plan_room *room, const json_t *adapter, const char *name, struct error *err) {
+    size_t at = 0;
+    const json_t *pod = plan_gather_find(&room->pods, name, &at);
+    const struct plan_engine *engine = pod != NULL ? &room->engines[at] : NULL;
+    if (engine == NULL || !engine->is_asked || engine->failure != NULL) {
+        return false; /* it may be Davit's, which takes every URL */
+    }
+    struct pod_facts facts;
+    cleanup_free char *path = NULL;
+    pod_facts_read(pod, &facts);
+    return !(room->gather->options->enable_sidecar && facts.has_sidecar) &&
+           artifact_engine_path(json_string_at(adapter, "spec.artifactURL", ""), json_string_at(adapter, "spec.revision", ""),
+                                is_davits(&engine->models), &path, err) < 0;
+}
+
+static void note_unsupported(const struct plan_room *room, const struct preview *preview, json_t *notes) {
+    size_t noted = 0;
+    for (size_t i = 0; i < preview->step_count && noted < NOTED_PODS_MAX; i++) {
+        const struct preview_step *step = &preview->steps[i];
+        struct error err = {0};
+        if (step->action == PREVIEW_LOAD && is_unsupported(room, preview->object, step->pod, &err)) {
+            add_note(notes, "pod %s would not be asked to load it: UnsupportedArtifact: %.600s", step->pod, err.message);
+            noted++;
+        }
+    }
+}
+
 json_t *plan_notes(const struct plan_room *room, const json_t *existing, const struct preview *preview, bool is_offline) {
     json_t *notes = json_array();
     note_failures(existing, preview, notes);
+    note_unsupported(room, preview, notes);
     if (is_offline && json_array_size(preview->believed) > 0) {
         add_note(notes, "no engine was asked what it holds (--offline): the adapter's status is believed");
     } else {

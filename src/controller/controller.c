@@ -430,7 +430,7 @@ static void register_metrics(struct controller *controller) {
 
 static void render_metrics(void *arg, struct buffer *out) {
     struct controller *controller = arg;
-    static const char *const phases[] = {"Pending", "Scheduled", "Bound", "ResourceCreated", "Running", "Failed"};
+    static const char *const phases[] = {"Pending", "Scheduled", "Bound", "ResourceCreated", "Running", "Failed", "Scaled"};
     int counts[ARRAY_LEN(phases)] = {0};
     struct map_entry *entry = NULL;
     for (size_t at = 0; (entry = map_next(&controller->adapters, &at)) != NULL;) {

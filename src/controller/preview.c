@@ -214,9 +214,16 @@ static void compare_objects(const struct preview_input *input, struct preview *p
     }
 }
 
+/* Nothing is said twice: several conditions may have one cause. */
 static void add_blocked(json_t *blocked, const char *pod, const json_t *said) {
-    json_t *item =
-        json_pack("{s:s, s:s}", "reason", json_string_at(said, "reason", ""), "message", json_string_at(said, "message", ""));
+    const char *reason = json_string_at(said, "reason", ""), *message = json_string_at(said, "message", "");
+    for (size_t i = 0; pod == NULL && i < json_array_size(blocked); i++) {
+        const json_t *item = json_array_get(blocked, i);
+        if (strcmp(json_string_at(item, "reason", ""), reason) == 0 && strcmp(json_string_at(item, "message", ""), message) == 0) {
+            return;
+        }
+    }
+    json_t *item = json_pack("{s:s, s:s}", "reason", reason, "message", message);
     if (pod != NULL) {
         json_object_set_new(item, "pod", json_string(pod));
     }
@@ -227,15 +234,12 @@ static void add_blocked(json_t *blocked, const char *pod, const json_t *said) {
 static json_t *list_blocked(const json_t *object) {
     json_t *blocked = json_array();
     const json_t *conditions = json_at(object, "status.conditions"), *loads = json_at(object, "status.loads");
-    const char *last = "";
     for (size_t i = 0; i < json_array_size(conditions); i++) {
         const json_t *condition = json_array_get(conditions, i);
         const char *type = json_string_at(condition, "type", "");
         bool counts = strcmp(type, "Scheduled") == 0 || strcmp(type, "ResourceCreated") == 0 || strcmp(type, "Ready") == 0;
-        const char *reason = json_string_at(condition, "reason", "");
-        if (counts && strcmp(json_string_at(condition, "status", ""), "False") == 0 && strcmp(reason, last) != 0) {
+        if (counts && strcmp(json_string_at(condition, "status", ""), "False") == 0) {
             add_blocked(blocked, NULL, condition);
-            last = reason;
         }
     }
     for (size_t i = 0; i < json_array_size(loads); i++) {

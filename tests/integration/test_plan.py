@@ -237,6 +237,20 @@ def test_with_a_sidecar(world):
         assert plan(room, adapter_of("a", artifactURL=artifact))[0] == 0
 
 
+def test_what_no_engine_fetches_is_noted(world):
+    with world.room(1) as room:
+        for url, expected in (("s3://bucket/x", "UnsupportedArtifact"), ("huggingface://org/x", None)):
+            _, plans = plan(room, adapter_of("a", artifactURL=url))
+            assert [("pod-0" in note and expected in note) for note in plans["a"]["notes"]] == ([True] if expected else []), plans
+
+
+def test_what_stands_in_the_way_is_said_once(world):
+    with world.room(1) as room:
+        _, plans = plan(room, adapter_of("a", podSelector={"matchLabels": {"none": "x"}}))
+        said = [(item["reason"], item["message"]) for item in plans["a"]["blocked"]]
+        assert len(said) == len(set(said)) and said[0][0] == "NoMatchingPods", said
+
+
 def test_documents_after_another_find_what_it_would_have_done(world):
     with world.room(0, spares=2) as room:
         template = {"metadata": {"labels": {"model.aibrix.ai/name": BASE}},
