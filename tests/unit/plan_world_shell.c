@@ -443,9 +443,6 @@ static bool is_seeking(const struct plan_input *input, const struct plan *plan) 
 
 static void apply(struct world *world, int a, const struct view *view, const struct plan *plan) {
     struct world_adapter *adapter = &world->adapters[a];
-    bool seeks = is_seeking(&view->input, plan);
-    adapter->is_woken = seeks && !adapter->is_seeking;
-    adapter->is_seeking = seeks;
     adapter->digest = plan->is_published ? plan->digest : adapter->digest;
     adapter->look_again_ms = plan->look_again_ms;
     start_writes(world, a, plan);
@@ -478,8 +475,15 @@ void world_reconcile(struct world *world, int a) {
     if (!refresh(world, a)) {
         return;
     }
+    bool had_all = world->adapters[a].is_seeking;
     take_view(world, a, &view);
     make_plan(world, a, &view, &plan);
+    world->adapters[a].is_seeking = is_seeking(&view.input, &plan);
+    if (world->adapters[a].is_seeking && !had_all) { /* planned among the pods it has; now among all, as controller.c does */
+        plan_release(&plan);
+        take_view(world, a, &view);
+        make_plan(world, a, &view, &plan);
+    }
     apply(world, a, &view, &plan);
     plan_release(&plan);
 }
