@@ -8,6 +8,7 @@
 #define PACKED "packed"
 #define OWNER "owner" /* uid of the controller */
 #define PORT "port"   /* of a Service */
+#define REFUSAL "refusal"
 
 static json_t *pick(const json_t *from, const char *const *names) {
     json_t *to = json_object();
@@ -80,6 +81,27 @@ json_t *objects_reduce_packed(const json_t *object) {
     return reduced;
 }
 
+/* Gateway API, RouteParentStatus. A condition of an older specification says nothing of this one. */
+static json_t *refusal_of(const json_t *object) {
+    static const char *const types[] = {"Accepted", "ResolvedRefs"};
+    const json_t *parents = json_at(object, "status.parents");
+    int64_t generation = json_int_at(object, "metadata.generation", 0);
+    for (size_t i = 0; i < json_array_size(parents); i++) {
+        const json_t *parent = json_array_get(parents, i);
+        for (size_t k = 0; k < ARRAY_LEN(types); k++) {
+            const json_t *condition = condition_in(parent, types[k]);
+            if (strcmp(json_string_at(condition, "status", ""), "False") == 0 &&
+                json_int_at(condition, "observedGeneration", generation) == generation) {
+                cleanup_free char *text =
+                    xasprintf("Gateway %s says %s=False, %s: %s", json_string_at(parent, "parentRef.name", ""), types[k],
+                              json_string_at(condition, "reason", ""), json_string_at(condition, "message", ""));
+                return json_string(text);
+            }
+        }
+    }
+    return NULL;
+}
+
 json_t *objects_reduce_route(const json_t *object) {
     static const char *const metadata[] = {"name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp", NULL};
     static const char *const whole[] = {"name",        "namespace",       "uid", "resourceVersion", "labels",
@@ -87,7 +109,8 @@ json_t *objects_reduce_route(const json_t *object) {
     static const char *const members[] = {"apiVersion", "kind", "spec", NULL};
     cleanup_json json_t *lean = pick(object, members);
     json_object_set_new(lean, "metadata", pick(json_object_get(object, "metadata"), whole));
-    return json_pack("{s:o, s:o}", "metadata", pick(json_object_get(object, "metadata"), metadata), PACKED, pack(lean));
+    return json_pack("{s:o, s:o, s:o*}", "metadata", pick(json_object_get(object, "metadata"), metadata), PACKED, pack(lean),
+                     REFUSAL, refusal_of(object));
 }
 
 json_t *objects_reduce_node(const json_t *object) {
@@ -101,6 +124,10 @@ json_t *objects_unpack(const json_t *reduced) {
 
 bool objects_is_controlled_by(const json_t *reduced, const char *uid) {
     return strcmp(json_string_at(reduced, OWNER, ""), uid) == 0;
+}
+
+const char *objects_route_refusal(const json_t *reduced) {
+    return json_string_at(reduced, REFUSAL, NULL);
 }
 
 int objects_port(const json_t *reduced) {

@@ -11,7 +11,7 @@ json_t *objects_reduce_adapter(const json_t *object);
 /* A Service or EndpointSlice: name, namespace, uid, resourceVersion; all of it packed. A new object. */
 json_t *objects_reduce_packed(const json_t *object);
 /* An HTTPRoute or ReferenceGrant: name, namespace, uid, resourceVersion, labels, deletionTimestamp; all of it but its status
- * packed. A new object. */
+ * packed; of that, what objects_route_refusal says. A new object. */
 json_t *objects_reduce_route(const json_t *object);
 /* A Node: its labels. A new object. */
 json_t *objects_reduce_node(const json_t *object);
@@ -21,6 +21,9 @@ json_t *objects_reduce_node(const json_t *object);
 json_t *objects_unpack(const json_t *reduced);
 /* Whether the controller of a packed object is the owner with that uid. */
 bool objects_is_controlled_by(const json_t *reduced, const char *uid);
+/* In which condition and why a gateway does not take a packed HTTPRoute as it is (Accepted or ResolvedRefs is False for the route
+ * as it is now); borrowed, NULL = it does, or has not said. */
+const char *objects_route_refusal(const json_t *reduced);
 /* The first port of a packed Service; 0 = none. */
 int objects_port(const json_t *reduced);
 

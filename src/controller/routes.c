@@ -3,52 +3,24 @@
 #include "adapter/names.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/map.h"
+#include "controller/gateway_api.h"
 #include "controller/objects.h"
+#include "controller/route_news.h"
+#include "controller/route_writes.h"
 #include "kube/work_queue.h"
 
 #include <string.h>
 
-#define WRITES_MAX 8 /* at once */
-#define ASK_SOON_MS 10000
-#define ASK_AGAIN_MS 300000
-#define RETRY_FIRST_MS 200
-#define RETRY_LAST_MS 300000
-#define PAUSE_FIRST_MS 1000
-#define PAUSE_LAST_MS 60000
+#define WRITES_MAX 8         /* at once */
 #define GRANT_REMOVAL_MS 500 /* several adapters that go are one look at their namespace */
-
-/* Asked in this order; an answer other than "yes" ends the asking. */
-enum question { ASK_DISCOVERY, ASK_ROUTES, ASK_GRANTS };
-enum installed { INSTALLED_UNKNOWN, INSTALLED_NO, INSTALLED_DENIED, INSTALLED_YES };
-
-/* A key that is written, has failed or was refused. Keys: "namespace/name" of an adapter's route, "namespace/" of a grant. */
-struct record {
-    struct routes *routes;
-    char *key;
-    struct kube_call *call;
-    bool is_create;
-    struct watch_cache *cache; /* that takes the answer; NULL = a deletion */
-    int failures;              /* in a row */
-    int64_t retry_at_ms;
-    char *refused_for; /* uid of what has the name; NULL = nothing */
-    char *deleted;     /* uid of what was deleted and may still be in the cache; NULL = nothing */
-};
 
 struct routes {
     struct routes_setup setup;
     struct work_queue *queue;
     struct watch_cache *routes, *grants; /* NULL unless installed */
-    enum installed installed;
-    enum question question;
-    struct kube_stream *stream; /* of ASK_DISCOVERY */
-    struct kube_call *call;     /* of the others */
-    struct timer timer;         /* the next asking */
-    bool has_asked_soon;
-    struct map records;
-    int writes;
-    int pauses; /* in a row */
-    int64_t paused_until_ms;
+    struct gateway_api *api;
+    struct route_writes *writes;
+    struct route_news *news;
     bool is_stopping;
 };
 
@@ -58,41 +30,6 @@ static const char *name_in(const char *key) {
 
 static char *namespace_in(const char *key) {
     return xstrndup(key, (size_t)(strchr(key, '/') - key));
-}
-
-static int64_t doubled(int64_t first_ms, int times, int64_t last_ms) {
-    int64_t delay_ms = first_ms << (times < 12 ? times : 12);
-    return delay_ms < last_ms ? delay_ms : last_ms;
-}
-
-/* ---- records ---- */
-
-static struct record *record_of(struct routes *routes, const char *key) {
-    struct record *record = map_get(&routes->records, key);
-    if (record == NULL) {
-        record = xcalloc(1, sizeof(*record));
-        *record = (struct record){.routes = routes, .key = xstrdup(key)};
-        map_set(&routes->records, key, record);
-    }
-    return record;
-}
-
-static void free_record(struct record *record) {
-    map_remove(&record->routes->records, record->key);
-    if (record->call != NULL) {
-        kube_call_cancel(record->call);
-    }
-    free(record->refused_for);
-    free(record->deleted);
-    free(record->key);
-    free(record);
-}
-
-static void forget(struct routes *routes, const char *key) {
-    struct record *record = map_get(&routes->records, key);
-    if (record != NULL && record->call == NULL) {
-        free_record(record);
-    }
 }
 
 /* ---- what is there ---- */
@@ -133,67 +70,44 @@ static bool is_looked_at(const struct routes *routes, const char *key) {
 }
 
 bool routes_has(const struct routes *routes, const char *key) {
-    if (routes == NULL || routes->installed == INSTALLED_NO || routes->installed == INSTALLED_DENIED) {
+    enum gateway_api_state state = routes != NULL ? gateway_api_state(routes->api) : GATEWAY_API_ABSENT;
+    if (state == GATEWAY_API_ABSENT || state == GATEWAY_API_DENIED) {
         return false;
     }
-    const struct record *record = map_get(&routes->records, key);
-    return !is_synced(routes) || is_own(route_of(routes, key), key) || (record != NULL && record->call != NULL);
+    return !is_synced(routes) || is_own(route_of(routes, key), key) || route_writes_is_running(routes->writes, key);
+}
+
+/* There is nothing to do for the key, and nothing to tell. */
+static void forget(struct routes *routes, const char *key) {
+    route_writes_forget(routes->writes, key);
+    route_news_forget(routes->news, key);
 }
 
 /* ---- writes ---- */
 
-static void ask_within(struct routes *routes, int64_t delay_ms) {
-    if (routes->stream == NULL && routes->call == NULL) {
-        timer_set(&routes->timer, delay_ms);
-    }
-}
-
-/* Somebody was faster, or the API refuses this one object: the others go on. */
-static bool is_of_one(const struct record *record, const struct error *err) {
-    return err->code == ERROR_CONFLICT || err->code == ERROR_EXISTS || err->code == ERROR_INVALID || err->code == ERROR_LIMIT ||
-           (err->code == ERROR_NOT_FOUND && !record->is_create);
-}
-
-static void note_failure(struct record *record, const struct error *err) {
-    struct routes *routes = record->routes;
-    int64_t now_ms = clock_now_ms();
-    if (is_of_one(record, err)) {
-        record->retry_at_ms = now_ms + doubled(RETRY_FIRST_MS, record->failures, RETRY_LAST_MS);
-        const json_t *adapter = adapter_of(routes, record->key);
-        if (err->code == ERROR_INVALID && record->failures == 0 && adapter != NULL) {
-            event_record(routes->setup.events, adapter, "Warning", "RouteFailed", "%s", err->message);
-        }
-        record->failures++;
-        log_debug("route of %s: %s", record->key, err->message);
+static void tell_failure(struct routes *routes, const struct route_written *written) {
+    const json_t *adapter = name_in(written->key)[0] != '\0' ? adapter_of(routes, written->key) : NULL;
+    if (!written->is_news) {
+        log_debug("route of %s: %s", written->key, written->err->message);
         return;
     }
-    if (now_ms < routes->paused_until_ms) {
-        return; /* of the same moment */
-    }
-    routes->paused_until_ms = now_ms + doubled(PAUSE_FIRST_MS, routes->pauses++, PAUSE_LAST_MS);
-    log_warn("routes wait %lld ms: %s", (long long)(routes->paused_until_ms - now_ms), err->message);
-    if (err->code == ERROR_NOT_FOUND) { /* the Gateway API, or the gateway's namespace, may be gone */
-        ask_within(routes, ASK_SOON_MS);
+    log_warn("route of %s: %s", written->key, written->err->message);
+    if (adapter != NULL) {
+        route_news_failure(routes->news, adapter, written->err->message);
     }
 }
 
-static void on_written(void *arg, json_t *object, const struct error *err) {
-    struct record *record = arg;
-    struct routes *routes = record->routes;
-    cleanup_free char *key = xstrdup(record->key);
-    record->call = NULL;
-    routes->writes--;
-    if (err != NULL) {
-        free(take_pointer(record->deleted));
-        note_failure(record, err);
-    } else {
-        routes->pauses = 0;
-        if (record->cache != NULL && record->cache == (name_in(key)[0] != '\0' ? routes->routes : routes->grants)) {
-            watch_cache_note_write(record->cache, object);
-        }
-        if (record->cache != NULL) {
-            free_record(record);
-        }
+static void on_written(void *arg, const struct route_written *written) {
+    struct routes *routes = arg;
+    const char *key = written->key;
+    if (written->err != NULL) {
+        tell_failure(routes, written);
+    }
+    if (written->may_be_gone) { /* the Gateway API, or the gateway's namespace */
+        gateway_api_ask_soon(routes->api);
+    }
+    if (written->object != NULL && is_synced(routes)) {
+        watch_cache_note_write(written->resource == &kube_http_routes ? routes->routes : routes->grants, written->object);
     }
     work_queue_add(routes->queue, key, 0);
     work_queue_done(routes->queue, key);
@@ -204,64 +118,32 @@ static void on_written(void *arg, json_t *object, const struct error *err) {
 }
 
 /* `key` is done when the answer is there. `body`: NULL = delete. */
-static void write_object(struct routes *routes, const char *key, const struct kube_resource *resource, const json_t *found,
-                         const char *namespace, const json_t *body) {
-    struct record *record = record_of(routes, key);
-    bool is_route = resource == &kube_http_routes;
-    const char *labels[] = {is_route ? "route" : "grant", NULL};
-    cleanup_json json_t *delete_options = body == NULL ? json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind",
-                                                                   "DeleteOptions", "preconditions", "uid", kube_uid(found))
-                                                       : NULL;
-    struct kube_request request = {.verb = body == NULL    ? KUBE_DELETE
-                                           : found == NULL ? KUBE_CREATE
-                                                           : KUBE_PATCH_MERGE,
-                                   .resource = resource,
-                                   .namespace = namespace,
-                                   .name = found != NULL ? kube_name(found) : NULL,
-                                   .body = body != NULL ? body : delete_options,
-                                   .on_done = on_written,
-                                   .arg = record};
-    free(record->deleted);
-    record->deleted = body == NULL ? xstrdup(kube_uid(found)) : NULL;
-    record->is_create = request.verb == KUBE_CREATE;
-    record->cache = body == NULL ? NULL : is_route ? routes->routes : routes->grants;
-    routes->writes++;
-    metric_add(routes->setup.writes, labels, 1);
-    record->call = kube_start(routes->setup.kube, &request);
+static void write_route(struct routes *routes, const char *key, const json_t *found, const json_t *body) {
+    route_writes_start(routes->writes, &(struct route_write){.key = key,
+                                                             .resource = &kube_http_routes,
+                                                             .namespace = routes->setup.objects.gateway_namespace,
+                                                             .found = found,
+                                                             .body = body});
+}
+
+static void write_grant(struct routes *routes, const char *key, const json_t *found, const char *namespace, const json_t *body) {
+    route_writes_start(routes->writes,
+                       &(struct route_write){
+                           .key = key, .resource = &kube_reference_grants, .namespace = namespace, .found = found, .body = body});
 }
 
 /* It goes, or has gone and the watch has not told yet. */
 static bool is_going(const struct routes *routes, const char *key, const json_t *found) {
-    const struct record *record = map_get(&routes->records, key);
-    bool was_deleted = record != NULL && record->deleted != NULL && found != NULL && strcmp(record->deleted, kube_uid(found)) == 0;
-    return was_deleted || (found != NULL && kube_is_deleting(found));
+    return route_writes_has_deleted(routes->writes, key, found) || (found != NULL && kube_is_deleting(found));
 }
 
 /* ---- one adapter ---- */
 
-static void refuse(struct routes *routes, const char *key, const json_t *adapter, const json_t *route) {
-    struct record *record = record_of(routes, key);
-    if (record->refused_for != NULL && strcmp(record->refused_for, kube_uid(route)) == 0) {
-        return;
-    }
-    free(record->refused_for);
-    record->refused_for = xstrdup(kube_uid(route));
-    cleanup_free char *owner = route_adapter_key(route);
-    event_record(
-        routes->setup.events, adapter, "Warning", "RouteConflict",
-        "HTTPRoute %s/%s is not this adapter's but %s%s: it is left alone, and the gateway does not know this adapter by it",
-        kube_namespace(route), kube_name(route), owner != NULL ? "that of adapter " : "somebody else's",
-        owner != NULL ? owner : "");
-}
-
-/* Adapters that wait for a name that is free now. */
-static void wake_refused(struct routes *routes) {
-    struct map_entry *entry = NULL;
-    for (size_t at = 0; (entry = map_next(&routes->records, &at)) != NULL;) {
-        const struct record *record = entry->value;
-        if (record->refused_for != NULL && route_of(routes, record->key) == NULL) {
-            work_queue_add(routes->queue, record->key, 0);
-        }
+/* Of an adapter that waits for its name: it may be free now. */
+static void wake_waiting(void *arg, const char *key) {
+    struct routes *routes = arg;
+    if (route_of(routes, key) == NULL) {
+        work_queue_add(routes->queue, key, 0);
     }
 }
 
@@ -283,10 +165,14 @@ static bool bring_route(struct routes *routes, const char *key, const json_t *ad
     cleanup_json json_t *found = reduced != NULL ? objects_unpack(reduced) : NULL;
     cleanup_json json_t *body = found != NULL ? route_patch(wanted, found) : json_incref(wanted);
     if (body == NULL) {
-        forget(routes, key);
+        route_writes_forget(routes->writes, key);
+        int64_t delay_ms = route_news_refusal(routes->news, key, adapter, reduced, clock_now_ms());
+        if (delay_ms > 0) {
+            work_queue_add(routes->queue, key, delay_ms);
+        }
         return false;
     }
-    write_object(routes, key, &kube_http_routes, found, routes->setup.objects.gateway_namespace, body);
+    write_route(routes, key, found, body);
     return true;
 }
 
@@ -300,7 +186,7 @@ static bool work_on_adapter(struct routes *routes, const char *key) {
     if (adapter == NULL || kube_is_deleting(adapter)) {
         cleanup_free char *namespace = namespace_in(key);
         if (is_ours) {
-            write_object(routes, key, &kube_http_routes, route, routes->setup.objects.gateway_namespace, NULL);
+            write_route(routes, key, route, NULL);
             return true;
         }
         forget(routes, key);
@@ -311,7 +197,7 @@ static bool work_on_adapter(struct routes *routes, const char *key) {
         return false;
     }
     if (route != NULL && !is_ours) {
-        refuse(routes, key, adapter, route);
+        route_news_conflict(routes->news, key, adapter, route);
         return false;
     }
     if (grant_in(routes, kube_namespace(adapter)) == NULL) {
@@ -354,7 +240,7 @@ static bool work_on_grant(struct routes *routes, const char *key) {
     if (!is_needed) {
         bool is_spent = reduced != NULL && route_grant_is_ours(reduced) && !has_adapters(routes, namespace);
         if (is_spent) {
-            write_object(routes, key, &kube_reference_grants, reduced, namespace, NULL);
+            write_grant(routes, key, reduced, namespace, NULL);
         } else {
             forget(routes, key);
         }
@@ -371,7 +257,7 @@ static bool work_on_grant(struct routes *routes, const char *key) {
     }
     cleanup_json json_t *body = found != NULL ? route_patch(wanted, found) : json_incref(wanted);
     if (body != NULL) {
-        write_object(routes, key, &kube_reference_grants, found, namespace, body);
+        write_grant(routes, key, found, namespace, body);
     } else {
         forget(routes, key);
     }
@@ -380,10 +266,8 @@ static bool work_on_grant(struct routes *routes, const char *key) {
 
 static void on_key(void *arg, const char *key) {
     struct routes *routes = arg;
-    const struct record *record = map_get(&routes->records, key);
     int64_t now_ms = clock_now_ms();
-    int64_t due_ms =
-        record != NULL && record->retry_at_ms > routes->paused_until_ms ? record->retry_at_ms : routes->paused_until_ms;
+    int64_t due_ms = route_writes_due_ms(routes->writes, key);
     bool is_begun = false;
     if (is_synced(routes) && !routes->is_stopping) {
         if (due_ms > now_ms) {
@@ -424,7 +308,7 @@ static void on_route(void *arg, enum watch_change change, json_t *old_object, js
         }
     }
     if (change == WATCH_DELETED) {
-        wake_refused(routes);
+        route_news_each_conflict(routes->news, wake_waiting, routes);
     }
 }
 
@@ -463,10 +347,8 @@ static void on_synced(void *arg) {
 static void close_caches(struct routes *routes) {
     watch_cache_free(take_pointer(routes->routes));
     watch_cache_free(take_pointer(routes->grants));
-    struct map_entry *entry = NULL;
-    for (size_t at = 0; (entry = map_next(&routes->records, &at)) != NULL;) {
-        forget(routes, entry->key);
-    }
+    route_writes_forget_all(routes->writes);
+    route_news_forget_all(routes->news);
 }
 
 static struct watch_cache *watch(struct routes *routes, const struct kube_resource *resource, const char *namespace,
@@ -480,102 +362,35 @@ static struct watch_cache *watch(struct routes *routes, const struct kube_resour
                                                          .arg = routes});
 }
 
-static void settle(struct routes *routes, enum installed installed, const char *why) {
-    bool is_news = routes->installed != installed;
-    routes->installed = installed;
-    timer_set(&routes->timer, routes->has_asked_soon ? ASK_AGAIN_MS : ASK_SOON_MS);
-    routes->has_asked_soon = true;
-    if (installed == INSTALLED_YES) {
-        if (routes->routes == NULL) {
-            routes->grants = watch(routes, &kube_reference_grants, routes->setup.namespace, on_grant);
-            routes->routes = watch(routes, &kube_http_routes, routes->setup.objects.gateway_namespace, on_route);
-        }
+static void on_api(void *arg, enum gateway_api_state state, const char *why) {
+    struct routes *routes = arg;
+    if (state == GATEWAY_API_INSTALLED) {
+        routes->grants = watch(routes, &kube_reference_grants, routes->setup.namespace, on_grant);
+        routes->routes = watch(routes, &kube_http_routes, routes->setup.objects.gateway_namespace, on_route);
         return;
     }
     close_caches(routes);
-    if (is_news && installed == INSTALLED_DENIED) {
+    if (state == GATEWAY_API_DENIED) {
         log_warn("no routes are kept: %s", why);
-    } else if (is_news) {
+    } else {
         log_info("no routes are kept: the Gateway API is not installed");
     }
-    if (is_news) {
-        look_at_all(routes);
-    }
-}
-
-static void ask(struct routes *routes);
-
-static void on_answer(struct routes *routes, const struct error *err) {
-    if (err == NULL && routes->question < ASK_GRANTS && routes->routes == NULL) {
-        routes->question++;
-        ask(routes);
-    } else if (err == NULL) {
-        settle(routes, INSTALLED_YES, NULL);
-    } else if (err->code == ERROR_NOT_FOUND) {
-        settle(routes, INSTALLED_NO, NULL);
-    } else if (err->code == ERROR_DENIED) {
-        settle(routes, INSTALLED_DENIED, err->message);
-    } else { /* no answer is no news */
-        log_debug("%s", err->message);
-        timer_set(&routes->timer, ASK_SOON_MS);
-    }
-}
-
-static int on_page(void *arg, const char *bytes, size_t len) {
-    (void)arg, (void)bytes, (void)len; /* that there is one is the answer */
-    return 0;
-}
-
-static void on_discovered(void *arg, const struct error *err) {
-    struct routes *routes = arg;
-    routes->stream = NULL;
-    on_answer(routes, err);
-}
-
-static void on_listed(void *arg, json_t *object, const struct error *err) {
-    struct routes *routes = arg;
-    (void)object;
-    routes->call = NULL;
-    on_answer(routes, err);
-}
-
-/* The lists say whether we may: a watch that is refused would be tried again every half minute. */
-static void ask(struct routes *routes) {
-    if (routes->question == ASK_DISCOVERY) {
-        struct kube_stream_request request = {.path_and_query = "/apis/gateway.networking.k8s.io/v1",
-                                              .what = "discover the Gateway API",
-                                              .timeout_ms = 30000,
-                                              .on_data = on_page,
-                                              .on_done = on_discovered,
-                                              .arg = routes};
-        routes->stream = kube_stream_start(routes->setup.kube, &request);
-        return;
-    }
-    bool is_routes = routes->question == ASK_ROUTES;
-    struct kube_request request = {.verb = KUBE_LIST,
-                                   .resource = is_routes ? &kube_http_routes : &kube_reference_grants,
-                                   .namespace = is_routes ? routes->setup.objects.gateway_namespace : routes->setup.namespace,
-                                   .query = "limit=1",
-                                   .on_done = on_listed,
-                                   .arg = routes};
-    routes->call = kube_start(routes->setup.kube, &request);
-}
-
-static void on_timer(void *arg) {
-    struct routes *routes = arg;
-    routes->question = ASK_DISCOVERY;
-    ask(routes);
+    look_at_all(routes);
 }
 
 /* ---- life ---- */
 
 struct routes *routes_new(const struct routes_setup *setup) {
     struct routes *routes = xcalloc(1, sizeof(*routes));
-    struct loop *loop = kube_client_loop(setup->kube);
-    *routes = (struct routes){.setup = *setup, .records = MAP_INIT};
-    routes->queue = work_queue_new(loop, WRITES_MAX, on_key, routes);
-    timer_init(&routes->timer, loop, on_timer, routes);
-    timer_set(&routes->timer, 0);
+    *routes = (struct routes){.setup = *setup, .news = route_news_new(setup->events)};
+    routes->queue = work_queue_new(kube_client_loop(setup->kube), WRITES_MAX, on_key, routes);
+    routes->writes = route_writes_new(
+        &(struct route_writes_setup){.kube = setup->kube, .count = setup->writes, .on_written = on_written, .arg = routes});
+    routes->api = gateway_api_new(&(struct gateway_api_setup){.kube = setup->kube,
+                                                              .gateway_namespace = setup->objects.gateway_namespace,
+                                                              .namespace = setup->namespace,
+                                                              .on_change = on_api,
+                                                              .arg = routes});
     return routes;
 }
 
@@ -584,26 +399,16 @@ int routes_stop(struct routes *routes) {
         return 0;
     }
     routes->is_stopping = true;
-    return routes->writes;
+    return route_writes_running(routes->writes);
 }
 
 void routes_free(struct routes *routes) {
-    if (routes == NULL) {
-        return;
+    if (routes != NULL) {
+        close_caches(routes);
+        route_writes_free(routes->writes);
+        route_news_free(routes->news);
+        gateway_api_free(routes->api);
+        work_queue_free(routes->queue);
+        free(routes);
     }
-    struct map_entry *entry = NULL;
-    for (size_t at = 0; (entry = map_next(&routes->records, &at)) != NULL;) {
-        free_record(entry->value);
-    }
-    map_release(&routes->records);
-    close_caches(routes);
-    if (routes->stream != NULL) {
-        kube_stream_cancel(routes->stream);
-    }
-    if (routes->call != NULL) {
-        kube_call_cancel(routes->call);
-    }
-    timer_release(&routes->timer);
-    work_queue_free(routes->queue);
-    free(routes);
 }

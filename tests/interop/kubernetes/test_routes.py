@@ -185,6 +185,57 @@ def test_as_its_service_account(engines, gateway):
     assert engines.log("controller").count("no routes are kept: ") == 1
 
 
+def told(engines, reason):
+    """Messages and counts of the adapter's events with this reason."""
+    events = engines.cluster.get("events", namespace=engines.namespace)
+    return [(event["message"], event.get("count", 1)) for event in events
+            if event["involvedObject"]["name"] == "sql" and event["reason"] == reason]
+
+
+def test_a_route_that_the_api_refuses_is_told(engines, gateway):
+    """The controller may see routes, and not make them: the adapter's author hears of it, once."""
+    cluster = engines.cluster
+    documents = yaml.safe_load_all(cluster.kubectl("kustomize", str(KUSTOMIZE / "base")).stdout)
+    cluster.apply(*(document for document in documents if document["kind"] in RIGHTS))
+    rights = list(yaml.safe_load_all((KUSTOMIZE / "components/gateway-routes/rbac.yaml").read_text().replace("aibrix-system", gateway)))
+    for role in (right for right in rights if right["kind"] == "Role"):
+        for rule in role["rules"]:
+            rule["verbs"] = [verb for verb in rule["verbs"] if verb in ("get", "list", "watch")]
+    cluster.apply(*rights)
+    token = cluster.account_token("davit-controller", "davit-system")
+    kubeconfig = cluster.write_kubeconfig(cluster.folder / "davit-controller.kubeconfig", {"token": token})
+    start(engines, gateway, kubeconfig=kubeconfig, namespace=None)
+    engines.apply_adapter("sql")
+    until(lambda: told(engines, "RouteFailed"), "an event says that it may not")
+    until(lambda: len([status for _, status in writes(engines, "httproutes") if status == 403]) > 2, "it is tried again")
+    assert len(told(engines, "RouteFailed")) == 1 and told(engines, "RouteFailed")[0][1] == 1
+    assert "forbidden" in told(engines, "RouteFailed")[0][0]
+    assert engines.condition("sql").get("status") == "True"
+    cluster.apply(*yaml.safe_load_all((KUSTOMIZE / "components/gateway-routes/rbac.yaml").read_text().replace("aibrix-system", gateway)))
+    wait_route(engines, gateway)
+
+
+def test_a_route_that_the_gateway_refuses_is_told(engines, gateway):
+    start(engines, gateway)
+    engines.apply_adapter("sql")
+    route = wait_route(engines, gateway)
+
+    def say(status, reason):
+        condition = {"type": "Accepted", "status": status, "reason": reason, "message": "as the gateway says",
+                     "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": route["metadata"]["generation"]}
+        parent = {"parentRef": {"name": "aibrix-eg"}, "controllerName": "tests.davit/gateway", "conditions": [condition]}
+        engines.cluster.kubectl("patch", f"httproute.{GROUP}", "sql-router", "-n", gateway, "--subresource=status", "--type=merge", "-p",
+                                json.dumps({"status": {"parents": [parent]}}))
+
+    say("True", "Accepted")
+    say("False", "NotAllowedByListeners")
+    until(lambda: told(engines, "RouteRefused"), "an event says so")
+    assert "Accepted=False, NotAllowedByListeners: as the gateway says" in told(engines, "RouteRefused")[0][0]
+    say("True", "Accepted")
+    assert len(told(engines, "RouteRefused")) == 1
+    assert [verb for verb, _ in writes(engines, "httproutes")] == ["create"]
+
+
 def test_not_installed_nothing_happens(engines):
     engines.start_pod("engine-0")
     engines.start_controller(log_level="debug")
