@@ -1,4 +1,4 @@
-"""Pods without a sidecar: Davit's engine fetches every URL itself, others what they can; and nobody loads another thing than was asked for."""
+"""Pods without a sidecar: Davit's engine fetches every URL itself, others what they can, and nobody loads what was not asked for."""
 
 import os
 import re

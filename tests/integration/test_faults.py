@@ -241,7 +241,46 @@ def test_what_an_engine_refuses_is_said_in_its_own_words(world, status):
         room.wait("a")
 
 
+def test_a_pod_that_fails_gives_up_its_place_and_it_is_told(world):
+    with world.room(2) as room:
+        room.apply("everywhere")
+        room.wait("everywhere", "FullyLoaded")
+        well, ill = room.pods
+        room.fakes.fault(room.pods[ill], load={"status": 500, "message": "out of memory"})
+        names = [f"a{i}" for i in range(4)]  # of which some are meant for the pod that fails
+        for name in names:
+            room.apply(name, replicas=1, placement={"policy": "leastAdapters"})
+        for name in names:
+            room.wait(name)
+            assert room.published(name) == {room.pods[well]}
+        tried = {load["name"] for load in room.fakes.events("load", address=room.pods[ill])} - {"everywhere"}
+        assert tried
+        for name in tried:
+            told = until(lambda name=name: room.events_of(name, "LoadMoved"), "an event says what happened")
+            assert [(event["type"], event["message"]) for event in told] == [
+                ("Warning", f"loading fails (pod {ill}: EngineError: out of memory); tried instead: {well}")]
+
+
 # ---- the end ----
+
+def test_an_adapter_that_goes_with_its_secret_is_unloaded_with_the_key(world):
+    with world.room(1, settings={"api_key": "right-one"}) as room:
+        address = room.pods["pod-0"]
+        room.api.create("secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "engine"},
+                                    "data": {"api-key": base64.b64encode(b"right-one").decode()}})
+        room.apply("a", apiKeySecretRef={"name": "engine"})
+        room.wait("a")
+        room.api.delete("secrets", "engine")
+        # The engine refuses for a while: the key is looked for again, the Secret is found to be gone, and the engine asked without one.
+        room.fakes.fault(list={"status": 401})
+        keyless = "other"  # as the fake counts what it refuses at the door
+        until(lambda: room.fakes.ask("GET", "engines")["engines"][address]["refused"][keyless] > 1, "nobody has the key any more")
+        room.fakes.fault(list=None)
+        room.api.delete("modeladapters", "a")
+        until(lambda: not room.api.list("modeladapters")["items"], "the adapter is gone", timeout=15)
+        assert not room.fakes.adapters(address), "it was unloaded, with the key that is nowhere any more"
+        assert not room.events_of("a", "UnloadGivenUp")
+
 
 def test_a_secret_that_went_first_does_not_keep_the_adapter(world):
     with world.room(1) as room:
