@@ -3,6 +3,7 @@
 
 #include "adapter/peft.h"
 #include "artifact/model_files.h"
+#include "base/json.h"
 
 #include <string.h>
 #include <strings.h>
@@ -51,7 +52,8 @@ static bool is_fine_name(const char *name) {
             return false;
         }
     }
-    return len > 0 && len <= NAME_BYTES_MAX && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+    cleanup_json json_t *value = json_string(name); /* manifests are JSON: NULL for what is no UTF-8 */
+    return value != NULL && len > 0 && len <= NAME_BYTES_MAX && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
 struct artifact_file *source_add_file(struct artifact_listing *listing, const char *name, struct error *err) {

@@ -62,16 +62,20 @@ void manifest_seal(struct manifest *manifest) {
     (void)snprintf(manifest->digest, sizeof(manifest->digest), "%s", digest_of(manifest));
 }
 
+/* URLs are what people write: not always UTF-8. */
+static json_t *text_value(const char *text) {
+    return json_string_lossy(text != NULL ? text : "");
+}
+
 void manifest_write(const struct manifest *manifest, struct buffer *out) {
     cleanup_json json_t *files = json_array();
     for (size_t i = 0; i < manifest->count; i++) {
         const struct manifest_file *file = &manifest->files[i];
-        json_array_append_new(
-            files, json_pack("{s:s, s:I, s:s}", "name", file->name, "bytes", (json_int_t)file->bytes, "sha256", file->sha256));
+        json_array_append_new(files, json_pack("{s:o, s:I, s:s}", "name", text_value(file->name), "bytes", (json_int_t)file->bytes,
+                                               "sha256", file->sha256));
     }
-    cleanup_json json_t *root =
-        json_pack("{s:s, s:s, s:s, s:O}", "id", manifest->id, "url", manifest->url != NULL ? manifest->url : "", "version",
-                  manifest->version != NULL ? manifest->version : "", "files", files);
+    cleanup_json json_t *root = json_pack("{s:s, s:o, s:o, s:O}", "id", manifest->id, "url", text_value(manifest->url), "version",
+                                          text_value(manifest->version), "files", files);
     json_append(out, root);
 }
 

@@ -39,8 +39,8 @@ bool source_is_needed(const char *name, const struct source_filter *filter);
 /* "adapter_config.json", or what a model lacks, for messages about a folder that holds nothing of use. */
 const char *source_needs(const struct source_filter *filter);
 /* A new row, zeroed but for its name. ERROR_INVALID for a name that is empty, "." or "..", has a slash, a backslash, a control
- * character or more than 255 bytes, or is there already; ERROR_LIMIT past ARTIFACT_FILES_MAX. Borrowed from the listing,
- * until the next row. */
+ * character, more than 255 bytes or bytes that are no UTF-8, or is there already; ERROR_LIMIT past ARTIFACT_FILES_MAX. Borrowed
+ * from the listing, until the next row. */
 struct artifact_file *source_add_file(struct artifact_listing *listing, const char *name, struct error *err);
 
 struct source_args {

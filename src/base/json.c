@@ -100,6 +100,16 @@ void json_append_string(struct buffer *out, const char *text, size_t len) {
     buffer_append_char(out, '"');
 }
 
+json_t *json_string_lossy(const char *text) {
+    json_t *value = json_string(text);
+    if (value == NULL) {
+        cleanup_buffer struct buffer quoted = BUFFER_INIT;
+        json_append_string(&quoted, text, strlen(text));
+        value = json_loadb(buffer_text(&quoted), quoted.len, JSON_DECODE_ANY, NULL);
+    }
+    return value != NULL ? value : json_string("");
+}
+
 json_t *json_at(const json_t *root, const char *path) {
     const json_t *value = root;
     while (value != NULL && *path != '\0') {

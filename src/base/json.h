@@ -34,6 +34,8 @@ char *json_text(const json_t *value);
 void json_append(struct buffer *out, const json_t *value);
 /* Appends `text` as a JSON string with its quotes. Invalid UTF-8 becomes U+FFFD. */
 void json_append_string(struct buffer *out, const char *text, size_t len);
+/* A string, owned by the caller; never NULL, as json_string is for what is no UTF-8. Invalid UTF-8 becomes U+FFFD. */
+json_t *json_string_lossy(const char *text);
 
 /* The string as a C string, NULL when the value is none or holds U+0000. Borrowed. */
 const char *json_c_string(const json_t *value);

@@ -321,7 +321,7 @@ static void test_the_end_of_a_fetch(void **state) {
 
 static void test_file_names(void **state) {
     (void)state;
-    static const char *const bad[] = {"", ".", "..", "/etc/passwd", "a/b", "../a", "a\\b", "a\nb", "a\x7f"};
+    static const char *const bad[] = {"", ".", "..", "/etc/passwd", "a/b", "../a", "a\\b", "a\nb", "a\x7f", "a\xff"};
     struct artifact_listing listing = {0};
     struct error err;
     char long_name[257];

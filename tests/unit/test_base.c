@@ -262,6 +262,16 @@ static void test_json_strings(void **state) {
     }
 }
 
+static void test_json_strings_of_anything(void **state) {
+    (void)state;
+    static const char *const rows[][2] = {
+        {"", ""}, {"caf\xc3\xa9", "caf\xc3\xa9"}, {"a\xff/b", "a\xef\xbf\xbd/b"}, {"\xc3", "\xef\xbf\xbd"}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        cleanup_json json_t *value = json_string_lossy(rows[i][0]);
+        assert_string_equal(json_string_value(value), rows[i][1]);
+    }
+}
+
 /* What may hold too many values is refused before memory is taken; brackets and commas of strings do not count. */
 static void test_json_bounds(void **state) {
     static const struct {
@@ -634,6 +644,7 @@ int main(void) {
         cmocka_unit_test(test_map_against_a_model),
         cmocka_unit_test(test_merge_patches),
         cmocka_unit_test(test_json_strings),
+        cmocka_unit_test(test_json_strings_of_anything),
         cmocka_unit_test(test_json_bounds),
         cmocka_unit_test(test_json_strings_with_nul),
         cmocka_unit_test(test_json_paths_and_errors),

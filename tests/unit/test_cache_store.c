@@ -18,6 +18,8 @@
 #define CONTENT "[]"
 #define CONTENT_SHA256 "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
 
+static const char url_that_is_no_utf8[] = "s3://models/caf\xe9";
+
 struct world {
     char *root;
     struct artifact_options options;
@@ -67,7 +69,7 @@ static int limit_fds(int fds_left, struct rlimit *ret_before) {
 
 /* As if it had just been downloaded. */
 static int keep(struct world *world, int fds_left, struct error *err) {
-    struct manifest manifest = {.url = xstrdup("https://models.example/sql"), .version = xstrdup("1")};
+    struct manifest manifest = {.url = xstrdup(url_that_is_no_utf8), .version = xstrdup("1")};
     struct rlimit before;
     cleanup_free char *staged = xasprintf("%s/v1/staging/" KEY "/files", world->root);
     assert_int_equal(file_make_dirs(staged, 0755, err), 0);
@@ -111,7 +113,7 @@ static void test_what_is_whole_stays(void **state) {
     world_open(&world);
     assert_int_equal(find(&world, -1, &err), 0);
     assert_int_equal(keep(&world, -1, &err), 0);
-    assert_int_equal(find(&world, -1, &err), 1);
+    assert_int_equal(find(&world, -1, &err), 1); /* whatever its URL */
     ino_t first = inode_of(world.object);
     assert_int_equal(keep(&world, -1, &err), 0);
     assert_int_equal(inode_of(world.object), first);

@@ -183,7 +183,8 @@ int cache_record(struct artifact_cache *cache, const char *key, const struct man
         return 0;
     }
     cleanup_json json_t *root =
-        json_pack("{s:s, s:s, s:s}", "object", manifest->id, "url", manifest->url, "version", manifest->version);
+        json_pack("{s:s, s:o, s:o}", "object", manifest->id, "url", json_string_lossy(manifest->url != NULL ? manifest->url : ""),
+                  "version", json_string_lossy(manifest->version != NULL ? manifest->version : ""));
     cleanup_buffer struct buffer text = BUFFER_INIT;
     json_append(&text, root);
     return folder_replace(cache->sources_fd, name, &text, 0600, false, err); /* one that is lost costs another download */
