@@ -25,4 +25,4 @@ EXTRAS = {"README.md": b"# a model", ".gitattributes": b"*.bin lfs", "pytorch_mo
 
 
 def files_in(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "manifest.json"}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "manifest.json" and path.name[0] != "."}

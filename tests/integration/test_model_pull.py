@@ -82,7 +82,7 @@ def test_of_s3_with_several_parts_and_cuts(s3, pull):
     model = make_model(shards=2) | {"big.safetensors": safetensors(80 << 20, 9)}
     for name, data in {**model, **EXTRAS}.items():
         s3.put("models", f"base/{name}", data)
-    s3.cuts = [3 << 20, 1 << 20]
+    s3.wire.cuts = [3 << 20, 1 << 20]
     environment = {"AWS_ENDPOINT_URL": s3.url, "AWS_ACCESS_KEY_ID": "AKUSER", "AWS_SECRET_ACCESS_KEY": SECRET,
                    "AWS_EC2_METADATA_DISABLED": "true"}
     target, result = pull("s3://models/base", **environment)

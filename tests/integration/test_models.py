@@ -104,7 +104,7 @@ def test_as_clients_of_the_reference_ask(hub, sidecar):
 
 def test_progress_is_seen_while_it_comes(sidecar, web):
     web.files = {"/m/base.safetensors": safetensors(9_000_000)}
-    web.go.clear()
+    web.wire.go.clear()
     status, card = sidecar.download(f"{web.url}/m/base.safetensors", model_name="base")
     assert status == 200 and card["model_status"] == "downloading" and card["source"] == "http", card
 
@@ -119,7 +119,7 @@ def test_progress_is_seen_while_it_comes(sidecar, web):
     done, = sidecar.labelled("davit_runtime_model_download_done_bytes")
     assert 'model_name="base"' in done and float(done.rsplit(" ", 1)[1]) > 3e6
     assert not (sidecar.models / "base").exists(), "what is not whole has no name"
-    web.go.set()
+    web.wire.go.set()
     root = sidecar.good(f"{web.url}/m/base.safetensors", model_name="base")
     assert files_in(root) == {"base.safetensors": web.files["/m/base.safetensors"]}
     assert sidecar.labelled("davit_runtime_model_downloads_total") == ['davit_runtime_model_downloads_total{outcome="fetched"} 1']
@@ -129,7 +129,7 @@ def test_progress_is_seen_while_it_comes(sidecar, web):
 
 def test_many_callers_cause_one_download(sidecar, web):
     web.files = {"/m/base.safetensors": safetensors(1_000_000)}
-    web.go.clear()
+    web.wire.go.clear()
     results = []
 
     def ask():
@@ -141,7 +141,7 @@ def test_many_callers_cause_one_download(sidecar, web):
     until(lambda: web.gets(".safetensors"), "the download has begun")
     status, answer = sidecar.download(f"{web.url}/m/other.safetensors", model_name="base")
     assert status == 409 and answer["type"] == "ConflictError", answer
-    web.go.set()
+    web.wire.go.set()
     for caller in callers:
         caller.join()
     assert {(status, card["model_status"]) for status, card in results} == {(200, "downloaded")} and len(results) == 30
@@ -151,14 +151,14 @@ def test_many_callers_cause_one_download(sidecar, web):
 def test_what_runs_is_bounded(sidecar, web):
     """64 at a time; names of one and the same content share its download, and its place on the disk."""
     web.files = {"/m/base.safetensors": safetensors(100_000)}
-    web.go.clear()
+    web.wire.go.clear()
     for i in range(64):
         status, card = sidecar.download(f"{web.url}/m/base.safetensors", wait=0, model_name=f"base-{i}")
         assert status == 200 and card["model_status"] == "downloading", card
     status, answer = sidecar.download(f"{web.url}/m/base.safetensors", wait=0, model_name="base-64")
     assert (status, answer["type"]) == (429, "BusyError"), answer
     assert sidecar.metric("davit_runtime_model_downloads_running") == 64
-    web.go.set()
+    web.wire.go.set()
     until(lambda: {card["model_status"] for card in sidecar.list().values()} == {"downloaded"}, "all are there")
     assert len(web.gets(".safetensors")) == 1 and len(list((sidecar.models / ".cache/davit/v1/objects").iterdir())) == 1
     assert sidecar.good(f"{web.url}/m/base.safetensors", model_name="base-64")
