@@ -131,6 +131,12 @@ static void note_failure(struct write *write, const struct error *err) {
     }
 }
 
+/* The watch was faster, or it is of an object that is gone. */
+static bool is_known(void *arg, const struct kube_glance *answer) {
+    const struct write *write = arg;
+    return write->releases || watch_cache_knows(cache_of(write), answer);
+}
+
 static void on_done(void *arg, json_t *object, const struct error *err) {
     struct write *write = arg;
     struct adapter *adapter = write->adapter;
@@ -197,6 +203,7 @@ static void start_write(struct controller *controller, struct adapter *adapter, 
                                    .name = is_create ? NULL : name,
                                    .subresource = targets[at].subresource,
                                    .body = body,
+                                   .is_known = is_known,
                                    .on_done = on_done,
                                    .arg = write};
     write->call = kube_start(controller->kube, &request);

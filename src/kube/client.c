@@ -59,6 +59,7 @@ struct kube_client {
 
 struct kube_call {
     struct exchange exchange;
+    bool (*is_known)(void *arg, const struct kube_glance *answer);
     void (*on_done)(void *arg, json_t *object, const struct error *err);
     void *arg;
 };
@@ -298,15 +299,22 @@ static void exchange_start(struct kube_client *client, struct exchange *exchange
 
 /* ---- calls ---- */
 
+static json_t *read_answer(const struct kube_call *call, const struct transfer_response *response, struct error *err) {
+    struct kube_glance glance;
+    bool is_object = kube_glance_object(response->body, response->body_len, &glance);
+    if (is_object && call->is_known != NULL && call->is_known(call->arg, &glance)) {
+        return kube_glance_identity(&glance);
+    }
+    json_t *object = kube_glance_parse(&glance, response->body, response->body_len, err);
+    if (object == NULL) {
+        (void)error_wrap(err, "%s: answer", call->exchange.what);
+    }
+    return object;
+}
+
 static void on_call_end(struct exchange *exchange, const struct transfer_response *response, struct error *err) {
     struct kube_call *call = (struct kube_call *)exchange;
-    cleanup_json json_t *object = NULL;
-    if (err->code == ERROR_NONE) {
-        object = json_parse(response->body, response->body_len, err);
-        if (object == NULL) {
-            (void)error_wrap(err, "%s: answer", exchange->what);
-        }
-    }
+    cleanup_json json_t *object = err->code == ERROR_NONE ? read_answer(call, response, err) : NULL;
     call->on_done(call->arg, object, object == NULL ? err : NULL);
     exchange_release(exchange);
     free(call);
@@ -333,6 +341,7 @@ struct kube_call *kube_start(struct kube_client *client, const struct kube_reque
     const struct verb *verb = &verbs[request->verb];
     cleanup_free char *path = kube_path(request->resource, request->namespace, request->name, request->subresource);
     struct kube_call *call = xcalloc(1, sizeof(*call));
+    call->is_known = request->is_known;
     call->on_done = request->on_done;
     call->arg = request->arg;
     call->exchange = (struct exchange){

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "io/transfer.h"
 #include "kube/config.h"
+#include "kube/glance.h"
 
 struct kube_client;
 struct kube_call;
@@ -42,8 +43,12 @@ struct kube_request {
     const json_t *body;      /* object, patch or DeleteOptions; borrowed only during the call of kube_start */
     int64_t timeout_ms;      /* 0 = 30 s */
     bool is_urgent;          /* outside of calls_max, and kube_client_guard_writes does not concern it: for leases */
-    /* Once, unless cancelled. `object`: what the API answered, borrowed. err: with the code of the Status (ERROR_NOT_FOUND,
-     * ERROR_CONFLICT and ERROR_EXISTS by its reason, ...), message "get pods default/x: <message of the Status>". */
+    /* Asked of an answer: the caller knows this version already, or has no use for it, and takes its identity
+     * (kube_glance_identity) for the object. NULL = no. */
+    bool (*is_known)(void *arg, const struct kube_glance *answer);
+    /* Once, unless cancelled. `object`: what the API answered, without metadata.managedFields, borrowed. err: with the code of the
+     * Status (ERROR_NOT_FOUND, ERROR_CONFLICT and ERROR_EXISTS by its reason, ...), message "get pods default/x: <message of the
+     * Status>". */
     void (*on_done)(void *arg, json_t *object, const struct error *err);
     void *arg;
 };

@@ -97,6 +97,12 @@ static void push_waiting(struct event_recorder *recorder, struct record *record)
 
 static void write_next(struct event_recorder *recorder);
 
+/* Nothing of what is answered is of use. */
+static bool is_known(void *arg, const struct kube_glance *answer) {
+    (void)arg, (void)answer;
+    return true;
+}
+
 static void on_written(void *arg, json_t *object, const struct error *err) {
     struct event_recorder *recorder = arg;
     struct record *record = recorder->writing;
@@ -129,6 +135,7 @@ static void write_next(struct event_recorder *recorder) {
                                                       .namespace = kube_namespace(event),
                                                       .name = record->is_created ? kube_name(event) : NULL,
                                                       .body = record->is_created ? news : event,
+                                                      .is_known = is_known,
                                                       .on_done = on_written,
                                                       .arg = recorder,
                                                   });

@@ -382,6 +382,23 @@ static int take_event(struct watch_cache *cache, enum watch_event_type type, jso
     return 0;
 }
 
+static char *key_of_glance(const struct kube_glance *glance) {
+    const struct kube_span *namespace = &glance->namespace, *name = &glance->name;
+    return name->text == NULL || glance->resource_version.text == NULL
+               ? NULL
+               : xasprintf("%.*s/%.*s", (int)namespace->len, namespace->text != NULL ? namespace->text : "", (int)name->len,
+                           name->text);
+}
+
+/* What an own write has led to or was put upon: the watch tells of it now, and the cache has it. */
+static bool is_own(void *arg, const struct kube_glance *glance) {
+    const struct watch_cache *cache = arg;
+    cleanup_free char *key = cache->is_initial ? NULL : key_of_glance(glance);
+    const struct entry *entry = key != NULL ? map_get(&cache->entries, key) : NULL;
+    return entry != NULL && entry->object != entry->announced &&
+           revision_number(kube_resource_version(entry->object)) >= revision_number(glance->resource_version.text);
+}
+
 static int on_stream_data(void *arg, const char *bytes, size_t len) {
     struct watch_cache *cache = arg;
     int result = 0;
@@ -449,6 +466,13 @@ static void on_stream_done(void *arg, const struct error *err) {
     }
 }
 
+static void start_decoder(struct watch_cache *cache) {
+    watch_stream_release(&cache->decoder);
+    watch_stream_init(&cache->decoder);
+    cache->decoder.is_known = is_own;
+    cache->decoder.arg = cache;
+}
+
 static void start_watch(struct watch_cache *cache, bool is_initial) {
     unsigned seconds = WATCH_SECONDS_MIN + arc4random_uniform(WATCH_SECONDS_SPREAD + 1);
     cleanup_free char *path = kube_path(cache->options.resource, cache->namespace, NULL, NULL);
@@ -461,8 +485,7 @@ static void start_watch(struct watch_cache *cache, bool is_initial) {
     append_parameter(&query, "fieldSelector", cache->field_selector);
     cleanup_free char *path_and_query = xasprintf("%s?%s", path, query.data);
     cleanup_free char *what = xasprintf("watch %s", cache->options.resource->plural);
-    watch_stream_release(&cache->decoder);
-    watch_stream_init(&cache->decoder);
+    start_decoder(cache);
     cache->must_list = false;
     cache->is_initial = is_initial;
     if (is_initial) {
@@ -502,7 +525,7 @@ struct watch_cache *watch_cache_new(const struct watch_cache_options *options) {
     cache->api_version = kube_api_version(options->resource);
     cache->backoff_ms = BACKOFF_FIRST_MS;
     cache->page_items = PAGE_ITEMS;
-    watch_stream_init(&cache->decoder);
+    start_decoder(cache);
     timer_init(&cache->timer, kube_client_loop(options->client), on_timer, cache);
     start_list(cache);
     return cache;
@@ -556,15 +579,23 @@ json_t *watch_cache_next(const struct watch_cache *cache, size_t *at) {
     return slot != NULL ? ((struct entry *)slot->value)->object : NULL;
 }
 
+/* Not beyond what the watch has told: then the cache is newer (it may have seen the object's deletion). */
+static bool is_known(const struct watch_cache *cache, const char *key, unsigned long long revision) {
+    const struct entry *entry = map_get(&cache->entries, key);
+    const char *told = cache->resource_version;
+    bool is_older = entry != NULL && revision <= revision_number(kube_resource_version(entry->object));
+    return is_older || (told != NULL && revision <= revision_number(told));
+}
+
+bool watch_cache_knows(const struct watch_cache *cache, const struct kube_glance *object) {
+    cleanup_free char *key = key_of_glance(object);
+    return key != NULL && is_known(cache, key, revision_number(object->resource_version.text));
+}
+
 void watch_cache_note_write(struct watch_cache *cache, json_t *object) {
-    unsigned long long revision = revision_number(kube_resource_version(object));
     cleanup_free char *key = key_of(object);
-    struct entry *entry = map_get(&cache->entries, key);
-    /* Not beyond what the watch has told: then the cache is newer (it may have seen the object's deletion). */
-    const char *known = entry != NULL ? kube_resource_version(entry->object) : cache->resource_version;
-    bool is_older = known != NULL && revision <= revision_number(known);
-    bool was_told = cache->resource_version != NULL && revision <= revision_number(cache->resource_version);
-    if (!is_older && !was_told && kube_name(object)[0] != '\0') {
+    bool is_known_already = is_known(cache, key, revision_number(kube_resource_version(object)));
+    if (!is_known_already && kube_name(object)[0] != '\0') {
         cleanup_json json_t *kept = keep(cache, object);
         set_entry(cache, key, kept);
     }

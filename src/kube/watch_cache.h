@@ -38,5 +38,7 @@ json_t *watch_cache_next(const struct watch_cache *cache, size_t *at);
 /* One's own write was answered with `object`: the cache takes it if it is newer, without calling on_change, so that the next
  * decision does not see the past. */
 void watch_cache_note_write(struct watch_cache *cache, json_t *object);
+/* Of an answer to an own write: watch_cache_note_write would do nothing with it. For kube_request.is_known. */
+bool watch_cache_knows(const struct watch_cache *cache, const struct kube_glance *object);
 
 #endif

@@ -3,20 +3,20 @@
 #include <string.h>
 
 void watch_stream_init(struct watch_stream *stream) {
-    stream->line = BUFFER_INIT;
+    *stream = (struct watch_stream){0};
 }
 
 void watch_stream_release(struct watch_stream *stream) {
     buffer_release(&stream->line);
 }
 
-static int find_type(const char *name, enum watch_event_type *ret_type) {
+static int find_type(const char *name, size_t len, enum watch_event_type *ret_type) {
     static const char *const names[] = {
         [WATCH_EVENT_ADDED] = "ADDED",       [WATCH_EVENT_MODIFIED] = "MODIFIED", [WATCH_EVENT_DELETED] = "DELETED",
         [WATCH_EVENT_BOOKMARK] = "BOOKMARK", [WATCH_EVENT_ERROR] = "ERROR",
     };
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (strcmp(names[i], name) == 0) {
+        if (strlen(names[i]) == len && memcmp(names[i], name, len) == 0) {
             *ret_type = (enum watch_event_type)i;
             return 0;
         }
@@ -24,14 +24,28 @@ static int find_type(const char *name, enum watch_event_type *ret_type) {
     return -1;
 }
 
-static int read_event(const char *text, size_t len, struct watch_event *ret_event, struct error *err) {
-    cleanup_json json_t *event = json_parse(text, len, err);
+static bool is_known(const struct watch_stream *stream, const struct kube_glance *glance, enum watch_event_type *ret_type) {
+    return stream->is_known != NULL && glance->type.text != NULL && find_type(glance->type.text, glance->type.len, ret_type) == 0 &&
+           (*ret_type == WATCH_EVENT_ADDED || *ret_type == WATCH_EVENT_MODIFIED) && stream->is_known(stream->arg, glance);
+}
+
+static int read_event(const struct watch_stream *stream, struct watch_event *ret_event, struct error *err) {
+    const char *text = buffer_text(&stream->line);
+    size_t len = stream->line.len;
+    struct kube_glance glance;
+    enum watch_event_type type = WATCH_EVENT_ADDED;
+    if (kube_glance_event(text, len, &glance) && is_known(stream, &glance, &type)) {
+        *ret_event = (struct watch_event){.type = type, .object = kube_glance_identity(&glance)};
+        return 0;
+    }
+    cleanup_json json_t *event = kube_glance_parse(&glance, text, len, err);
     if (event == NULL) {
         return error_wrap(err, "watch event");
     }
     struct watch_event result;
-    if (find_type(json_string_at(event, "type", ""), &result.type) < 0) {
-        return error_set(err, ERROR_INVALID, "watch event: unknown type \"%.40s\"", json_string_at(event, "type", ""));
+    const char *name = json_string_at(event, "type", "");
+    if (find_type(name, strlen(name), &result.type) < 0) {
+        return error_set(err, ERROR_INVALID, "watch event: unknown type \"%.40s\"", name);
     }
     json_t *object = json_object_get(event, "object");
     if (!json_is_object(object)) {
@@ -69,7 +83,7 @@ enum watch_step watch_stream_read(struct watch_stream *stream, const char *bytes
         }
         used++;
         bool has_event = !is_blank(buffer_text(&stream->line), stream->line.len);
-        int result = has_event ? read_event(buffer_text(&stream->line), stream->line.len, ret_event, err) : 0;
+        int result = has_event ? read_event(stream, ret_event, err) : 0;
         buffer_clear(&stream->line);
         if (has_event) {
             *ret_used = used;

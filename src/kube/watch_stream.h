@@ -4,7 +4,7 @@
 #ifndef DAVIT_KUBE_WATCH_STREAM_H
 #define DAVIT_KUBE_WATCH_STREAM_H
 
-#include "base/json.h"
+#include "kube/glance.h"
 
 #define WATCH_EVENT_BYTES_MAX (4 * 1024 * 1024)
 
@@ -12,11 +12,15 @@ enum watch_event_type { WATCH_EVENT_ADDED, WATCH_EVENT_MODIFIED, WATCH_EVENT_DEL
 
 struct watch_event {
     enum watch_event_type type;
-    json_t *object; /* a new reference: the caller's */
+    json_t *object; /* without metadata.managedFields; a new reference: the caller's */
 };
 
 struct watch_stream {
     struct buffer line; /* the start of an event whose end has not come yet */
+    /* Asked of what was ADDED or MODIFIED: the caller has this version already, and takes its identity for the object. NULL = no.
+     */
+    bool (*is_known)(void *arg, const struct kube_glance *glance);
+    void *arg;
 };
 
 enum watch_step { WATCH_STEP_FAILED = -1, WATCH_STEP_AGAIN = 0, WATCH_STEP_EVENT = 1 };
