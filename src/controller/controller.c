@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "controller/objects.h"
 #include "controller/routes.h"
 #include "controller/secrets.h"
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #define STOP_MS 2000
+#define REST_MS 5000
 
 void controller_wake(struct controller *controller, const char *key, int64_t delay_ms) {
     work_queue_add(controller->queue, key, delay_ms);
@@ -181,8 +183,23 @@ static bool may_act(const struct controller *controller) {
     return !controller->is_stopping && controller->is_started && (controller->lease == NULL || lease_is_held(controller->lease));
 }
 
+/* Much of a controller's life nothing changes. */
+static void on_rest(void *arg) {
+    struct controller *controller = arg;
+    if (controller->turns == controller->turns_then) {
+        memory_give_back();
+    } else {
+        controller->turns_then = controller->turns;
+        timer_set(&controller->rest, REST_MS);
+    }
+}
+
 static void on_key(void *arg, const char *key) {
     struct controller *controller = arg;
+    controller->turns++;
+    if (!timer_is_set(&controller->rest)) {
+        timer_set(&controller->rest, REST_MS);
+    }
     cleanup_free char *own_key = xstrdup(key);
     if (may_act(controller)) {
         struct adapter *adapter = world_refresh_adapter(controller, own_key);
@@ -244,6 +261,7 @@ static void start_acting(struct controller *controller) {
             world_update_pod(controller, object);
         }
         keep_routes(controller);
+        memory_give_back(); /* what starting took and is not needed again */
         wake_all(controller);
     }
 }
@@ -459,6 +477,7 @@ static void start(struct controller *controller, const struct kube_config *confi
     controller->queue = work_queue_new(controller->loop, 1, on_key, controller);
     controller->events = event_recorder_new(controller->kube, "model-adapter-controller");
     controller->secrets = secrets_new(controller->kube);
+    timer_init(&controller->rest, controller->loop, on_rest, controller);
     TAILQ_INIT(&controller->waiting);
     TAILQ_INIT(&controller->unwritten);
     controller->adapters_cache = watch(controller, &kube_model_adapters, objects_reduce_adapter, on_adapter);
@@ -482,6 +501,7 @@ static void release(struct controller *controller) {
     secrets_free(controller->secrets);
     event_recorder_free(controller->events);
     work_queue_free(controller->queue);
+    timer_release(&controller->rest);
     kube_client_free(controller->kube);
     transfers_free(controller->transfers);
     metrics_free(controller->metrics);

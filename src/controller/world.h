@@ -156,6 +156,8 @@ struct controller {
     int writes;                                   /* API writes that run */
     TAILQ_HEAD(adapter_queue, adapter) unwritten; /* adapters that have something to write while as many run as may */
     int called;                                   /* adapters out of that queue that are about to be planned */
+    struct timer rest;                            /* when it fires and there was nothing to do meanwhile, memory goes back */
+    uint64_t turns, turns_then;                   /* keys looked at; those of when it was set */
     bool is_started;                              /* all caches were synced once */
     bool is_stopping;
     bool has_lost;  /* the lease */
