@@ -71,6 +71,12 @@ static void end_one(EVP_MD_CTX *context, char out[HASH_HEX_BYTES]) {
     }
 }
 
+static void abandon(struct digests *digests) {
+    EVP_MD_CTX_free(digests->sha256);
+    EVP_MD_CTX_free(digests->git_sha1);
+    EVP_MD_CTX_free(digests->md5);
+}
+
 static int end(struct digests *digests, char ret_sha256[HASH_HEX_BYTES], struct error *err) {
     const struct artifact_file *expected = digests->expected;
     char git_sha1[HASH_HEX_BYTES], md5[HASH_HEX_BYTES], crc32c[9];
@@ -140,6 +146,35 @@ int digests_of_file(int fd, const struct artifact_file *expected, const struct a
     int saved = errno;
     int compared = end(&digests, ret_sha256, err);
     return result < 0 ? not_read(saved, &digests, expected != NULL ? expected->name : "a file", err) : compared;
+}
+
+/* ---- of bytes on their way ---- */
+
+struct digester {
+    struct digests digests;
+};
+
+struct digester *digester_start(const struct artifact_file *expected) {
+    struct digester *digester = xmalloc(sizeof(*digester));
+    begin(&digester->digests, expected, NULL, expected->bytes);
+    return digester;
+}
+
+void digester_add(struct digester *digester, const void *bytes, size_t len) {
+    update(&digester->digests, bytes, len);
+}
+
+int digester_finish(struct digester *digester, char ret_sha256[HASH_HEX_BYTES], struct error *err) {
+    int result = end(&digester->digests, ret_sha256, err);
+    free(digester);
+    return result;
+}
+
+void digester_abandon(struct digester *digester) {
+    if (digester != NULL) {
+        abandon(&digester->digests);
+        free(digester);
+    }
 }
 
 /* ---- on a thread of its own ---- */
@@ -214,9 +249,7 @@ struct follower *follower_start(int fd, const struct artifact_file *expected, co
     int result = pthread_create(&follower->thread, &attributes, follow, follower);
     (void)pthread_attr_destroy(&attributes);
     if (result != 0) {
-        char unused[HASH_HEX_BYTES];
-        follower->digests.expected = NULL;
-        (void)end(&follower->digests, unused, NULL);
+        abandon(&follower->digests);
         follower_free(follower);
         return NULL;
     }
@@ -248,12 +281,10 @@ int follower_finish(struct follower *follower, char ret_sha256[HASH_HEX_BYTES], 
 }
 
 void follower_abandon(struct follower *follower) {
-    char unused[HASH_HEX_BYTES];
     if (follower != NULL) {
         tell(follower, 0, false, true);
         (void)pthread_join(follower->thread, NULL);
-        follower->digests.expected = NULL;
-        (void)end(&follower->digests, unused, NULL);
+        abandon(&follower->digests);
         follower_free(follower);
     }
 }

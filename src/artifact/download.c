@@ -23,7 +23,7 @@
 #define FAILURES_MAX 5    /* in a row without a byte */
 #define RESTARTS_MAX 3    /* of one file */
 #define CHUNKED_BYTES (64ull << 20)
-#define FOLLOWED_BYTES (8ull << 20) /* smaller files are hashed when they are there */
+#define FOLLOWED_BYTES (8ull << 20) /* smaller files are hashed on their way */
 #define ADVANCE_BYTES (1u << 20)
 #define RECEIVE_BYTES (256u << 10)      /* at a time; of large files */
 #define RECEIVE_BYTES_SOME (128u << 10) /* of files that are larger than that: many fetches run side by side */
@@ -39,6 +39,8 @@ struct item {
     uint64_t finished_bytes;
     struct follower *follower;
     uint64_t followed;
+    struct digester *digester; /* NULL = what is there is read for its hash */
+    uint64_t digested;
     bool is_unranged; /* its server sends the whole file in any case */
     bool must_restart;
     int restarts;
@@ -234,6 +236,10 @@ static int on_data(void *arg, const char *bytes, size_t len) {
     if (staged_write(staged, lane->chunk, bytes, len, &lane->err) < 0) {
         return own_error(lane);
     }
+    if (lane->item->digester != NULL) {
+        digester_add(lane->item->digester, bytes, len);
+        lane->item->digested += len;
+    }
     follow(lane->item);
     return 0;
 }
@@ -318,12 +324,34 @@ static bool take_work(struct download *download, struct lane *lane) {
     return false;
 }
 
-static void begin_following(const struct download *download, struct item *item) {
+static void begin_hashing(const struct download *download, struct item *item) {
     if (is_large(item)) {
         item->follower = follower_start(item->staged.fd, item->staged.file, download->args->progress);
         item->followed = 0;
         follow(item);
+    } else if (item->staged.file->bytes != UINT64_MAX && staged_bytes(&item->staged) == 0) {
+        item->digester = digester_start(item->staged.file);
+        item->digested = 0;
     }
+}
+
+static void abandon_hashing(struct item *item) {
+    follower_abandon(item->follower);
+    digester_abandon(item->digester);
+    item->follower = NULL;
+    item->digester = NULL;
+}
+
+static int finish_hashing(const struct download *download, struct item *item, char ret_sha256[HASH_HEX_BYTES], struct error *err) {
+    const struct staged *staged = &item->staged;
+    if (item->follower != NULL) {
+        follower_advance(item->follower, staged_prefix(staged));
+        return follower_finish(take_pointer(item->follower), ret_sha256, err);
+    }
+    if (item->digester != NULL && item->digested == staged_bytes(staged)) {
+        return digester_finish(take_pointer(item->digester), ret_sha256, err);
+    }
+    return digests_of_file(staged->fd, staged->file, download->args->progress, ret_sha256, err);
 }
 
 static int restart(struct download *download, struct item *item, struct error *err) {
@@ -332,8 +360,7 @@ static int restart(struct download *download, struct item *item, struct error *e
             lane_clear(&download->lanes[i]);
         }
     }
-    follower_abandon(item->follower);
-    item->follower = NULL;
+    abandon_hashing(item);
     item->must_restart = false;
     item->next_chunk = 0;
     item->validator[0] = '\0';
@@ -344,7 +371,7 @@ static int restart(struct download *download, struct item *item, struct error *e
     if (staged_restart(&item->staged, item->staged.is_chunked && !item->is_unranged, err) < 0) {
         return -1;
     }
-    begin_following(download, item);
+    begin_hashing(download, item);
     return 0;
 }
 
@@ -473,14 +500,7 @@ static int finish_item(struct download *download, struct item *item, struct erro
     const struct artifact_file *file = item->staged.file;
     char sha256[HASH_HEX_BYTES];
     struct stat status;
-    int result = 0;
-    if (item->follower != NULL) {
-        follower_advance(item->follower, staged_prefix(&item->staged));
-        result = follower_finish(take_pointer(item->follower), sha256, err);
-    } else {
-        result = digests_of_file(item->staged.fd, file, download->args->progress, sha256, err);
-    }
-    if (result < 0) {
+    if (finish_hashing(download, item, sha256, err) < 0) {
         return error_wrap(err, "%s", download->args->label);
     }
     if (staged_sync(&item->staged, download->args->progress, err) < 0) {
@@ -534,7 +554,7 @@ static int open_next(struct download *download, struct error *err) {
         return -1;
     }
     download->resumed_bytes += staged_bytes(&item->staged);
-    begin_following(download, item);
+    begin_hashing(download, item);
     return 0;
 }
 
@@ -622,7 +642,7 @@ static void release(struct download *download) {
         }
     }
     for (size_t i = 0; i < download->opened_count; i++) {
-        follower_abandon(download->items[i].follower);
+        abandon_hashing(&download->items[i]);
         staged_close(&download->items[i].staged);
     }
     free(download);
