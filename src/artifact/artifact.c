@@ -441,9 +441,9 @@ static int fetch_remote(struct fetch *fetch, struct error *err) {
         result = fetch_listed(fetch, &is_stale, err);
     }
     fetch->type->close(fetch->source);
-    /* What ends all requests alike knows no URL. */
-    bool is_nameless = result < 0 && err->code == ERROR_TIMEOUT && strstr(err->message, fetch->label) == NULL;
-    return is_nameless ? error_wrap(err, "%s", fetch->label) : result;
+    /* What ends all requests alike, and a server that does not answer, know no URL. */
+    bool may_be_nameless = result < 0 && (err->code == ERROR_TIMEOUT || err->code == ERROR_UNAVAILABLE);
+    return may_be_nameless && strstr(err->message, fetch->label) == NULL ? error_wrap(err, "%s", fetch->label) : result;
 }
 
 static const struct source_type *type_of(const char *url) {

@@ -76,6 +76,16 @@ def test_progress_and_the_version_that_all_get(world, web):
         room.wait("sql", "FullyLoaded", timeout=60)
 
 
+def test_a_server_that_does_not_answer_is_named(world, web):
+    """Though it is a value of the configuration, of which others are secret."""
+    with world.room(1, sidecar_pods=True) as room, sidecars(room):
+        closed = "http://127.0.0.1:1"
+        room.apply("sql", "hf://org/sql", additionalConfig={"hf_endpoint": closed, "hf_token": "the-token"})
+        row = until(lambda: (row := room.loads("sql").get("pod-0", {})).get("state") == "Failed" and row, "it fails")
+        assert row["reason"] == "ArtifactUnavailable" and f"hf://org/sql: GET {closed}/api" in row["message"], row
+        assert "the-token" not in str(row)
+
+
 def test_what_a_source_says_is_the_reason(world, web):
     with world.room(1, sidecar_pods=True) as room, sidecars(room):
         room.apply("sql", f"{web.url}/other")

@@ -368,6 +368,16 @@ static void test_secrets_are_overwritten(void **state) {
     }
 }
 
+static void test_where_a_store_is_is_no_secret(void **state) {
+    (void)state;
+    char text[] = "http://127.0.0.1:8090 us-east-1 http://me:pw@host https://host?sig=1 hf_token";
+    cleanup_json json_t *values =
+        json_pack("{s:s,s:s,s:s,s:s,s:s}", "hf_endpoint", "http://127.0.0.1:8090", "AWS_REGION", "us-east-1", "endpoint",
+                  "http://me:pw@host", "endpoint_url", "https://host?sig=1", "token", "hf_token");
+    redact_values(text, strlen(text), values);
+    assert_string_equal(text, "http://127.0.0.1:8090 us-east-1 ***************** ****************** ********");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pod_facts),
@@ -380,6 +390,7 @@ int main(void) {
         cmocka_unit_test(test_lists_that_do_not_count),
         cmocka_unit_test(test_retries_are_spread_and_bounded),
         cmocka_unit_test(test_secrets_are_overwritten),
+        cmocka_unit_test(test_where_a_store_is_is_no_secret),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
