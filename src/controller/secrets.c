@@ -9,7 +9,9 @@
 #include <sys/queue.h>
 
 #define NOT_ASKED (INT64_MIN / 2)
-#define DOUBT_MS 1000 /* what is younger is not read again because it was refused */
+/* What is younger is not read again because it was refused: many may be refused with it at once. Less than passes before the first
+ * other try. */
+#define DOUBT_MS 500
 
 struct secret;
 
@@ -28,6 +30,7 @@ struct secret {
     json_t *last;   /* ... before it was refused */
     struct error failure;
     int64_t asked_ms; /* when the API answered last */
+    bool is_doubted;  /* what it holds was refused since then */
     struct kube_call *call;
     struct timer timer; /* tells those who wait for what is kept already */
     struct secret_waits waits;
@@ -61,7 +64,7 @@ static struct secret *find(const struct secrets *secrets, const char *namespace,
 }
 
 static bool is_fresh(const struct secret *secret) {
-    return clock_now_ms() - secret->asked_ms < SECRETS_KEPT_MS;
+    return clock_now_ms() - secret->asked_ms < (secret->is_doubted ? DOUBT_MS : SECRETS_KEPT_MS);
 }
 
 static bool is_kept(const struct secret *secret) {
@@ -126,6 +129,7 @@ static void on_read(void *arg, json_t *object, const struct error *err) {
         json_decref(take_pointer(secret->last));
     }
     secret->asked_ms = clock_now_ms();
+    secret->is_doubted = false;
     tell(secret);
 }
 
@@ -191,8 +195,8 @@ bool secrets_was_asked(struct secrets *secrets, const char *namespace, const cha
 
 void secrets_forget(struct secrets *secrets, const char *namespace, const char *name) {
     struct secret *secret = find(secrets, namespace, name);
-    if (secret != NULL && clock_now_ms() - secret->asked_ms > DOUBT_MS) {
-        secret->asked_ms = NOT_ASKED;
+    if (secret != NULL) {
+        secret->is_doubted = true;
     }
 }
 

@@ -26,7 +26,7 @@ struct secret_wait *secrets_fetch(struct secrets *secrets, const char *namespace
 void secrets_cancel(struct secret_wait *wait);
 /* It was read, or could not be, a moment ago: asking again tells nothing new. */
 bool secrets_was_asked(struct secrets *secrets, const char *namespace, const char *name);
-/* What it holds was refused somewhere: the next fetch asks the API, unless it was read just now. */
+/* What it holds was refused somewhere: the next fetch asks the API, once half a second has passed since it was read. */
 void secrets_forget(struct secrets *secrets, const char *namespace, const char *name);
 
 #endif

@@ -76,6 +76,18 @@ def test_progress_and_the_version_that_all_get(world, web):
         room.wait("sql", "FullyLoaded", timeout=60)
 
 
+def test_a_secret_that_was_corrected_is_used_at_the_next_try(world, web):
+    web.key = "Bearer right-token"
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "web"}, "stringData": {"token": "wrong-token"}}
+    with world.room(1, sidecar_pods=True) as room, sidecars(room):
+        room.api.create("secrets", secret)
+        room.apply("sql", f"{web.url}/sql", credentialsSecretRef={"name": "web"})
+        until(lambda: web.gets("adapter_config.json"), "it is refused")
+        room.api.patch("secrets", "web", {"stringData": {"token": "right-token"}})
+        room.wait("sql")
+        assert web.gets("adapter_config.json") == ["bytes=0-0", None], "the first try tries in two ways, the second has it"
+
+
 def test_a_server_that_does_not_answer_is_named(world, web):
     """Though it is a value of the configuration, of which others are secret."""
     with world.room(1, sidecar_pods=True) as room, sidecars(room):
