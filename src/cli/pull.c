@@ -268,7 +268,7 @@ int cli_pull(int argc, char **argv) {
          .type = OPTION_STRING,
          .target = &settings.revision,
          .value_name = "REV",
-         .help = "branch, tag, commit or object version"},
+         .help = "branch, tag or commit of a repository on the Hugging Face Hub"},
         {.name = "digest",
          .type = OPTION_STRING,
          .target = &settings.digest,
