@@ -8,12 +8,11 @@ import hashlib
 import json
 import re
 import subprocess
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from wire import Wire
+from wire import Wire, WiredServer
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 LISTED_BY = {"delimiter", "maxResults", "prefix", "pageToken", "fields"}  # the parameters of a list that are known here
@@ -38,12 +37,9 @@ def unpad(text):
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-class FakeGcs(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
+class FakeGcs(WiredServer):
     def __init__(self, folder):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", 0), Handler, Wire())
         self.host = f"127.0.0.1:{self.server_address[1]}"
         self.folder = folder
         self.objects = {}  # name -> (content, generation)
@@ -52,10 +48,9 @@ class FakeGcs(ThreadingHTTPServer):
         self.good = {}  # token -> may it read?
         self.tokens = 0  # that were given: "t1", "t2", ...
         self.page_size = 1000
-        self.wire = Wire()
         self.asked = []  # (path, Range or None)
         self.generation = 1000
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        self.start()
 
     def put(self, name, content):
         self.generation += 1
@@ -79,11 +74,6 @@ class FakeGcs(ThreadingHTTPServer):
                                   self.folder / "signature"], input=signed.encode(), capture_output=True)
         return checked.returncode == 0 and claims["scope"] == SCOPE and claims["aud"] == f"http://{self.host}/token" and \
             abs(claims["iat"] - time.time()) < 60 and 0 < claims["exp"] - claims["iat"] <= 3600
-
-    def close(self):
-        self.wire.open()
-        self.shutdown()
-        self.server_close()
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -12,14 +12,13 @@ import hashlib
 import itertools
 import json
 import re
-import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from wire import Wire
+from wire import Wire, WiredServer
 
 LFS_ENDINGS = (".safetensors", ".bin")
 
@@ -200,15 +199,6 @@ class HubHandler(StoreHandler):
         return self.reply(200, data, fields)
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, request, client_address):
-        if not isinstance(sys.exc_info()[1], ConnectionError):  # clients may leave
-            super().handle_error(request, client_address)
-
-
 class FakeHub:
     def __init__(self, port=0):
         self.models, self.renamed, self.tokens = {}, {}, set()
@@ -221,16 +211,14 @@ class FakeHub:
         self.url, self.store_url = (f"http://127.0.0.1:{server.server_address[1]}" for server in self.servers)
 
     def serve(self, role, handler, port):
-        server = Server(("127.0.0.1", port), handler)
+        server = WiredServer(("127.0.0.1", port), handler, self.wire)
         server.hub, server.role = self, role
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True, name=role).start()
+        server.start()
         return server
 
     def close(self):
-        self.wire.open()
         for server in self.servers:
-            server.shutdown()
-            server.server_close()
+            server.close()
 
     def put(self, repo, files, branch="main"):
         """A commit with these files; returns its name."""

@@ -14,12 +14,12 @@ import re
 import threading
 import time
 from datetime import datetime, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl, quote, quote_plus, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-from wire import Wire
+from wire import Wire, WiredServer
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -240,11 +240,6 @@ class Handler(BaseHTTPRequestHandler):
         return self.reply(206, data[first:last + 1], {**fields, "Content-Range": f"bytes {first}-{last}/{len(data)}"})
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-
 class FakeS3:
     def __init__(self, port=0, region="us-east-1"):
         self.region, self.buckets, self.users, self.requests = region, {}, {}, []
@@ -255,15 +250,13 @@ class FakeS3:
         self.faults = []  # [method, part of the path, times, (status, code, message)]
         self.services = {}  # path's beginning -> function(handler) -> status, body, fields
         self.lock = threading.Lock()
-        self.server = Server(("127.0.0.1", port), Handler)
+        self.server = WiredServer(("127.0.0.1", port), Handler, self.wire)
         self.server.s3 = self
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True, name="s3").start()
+        self.server.start()
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def close(self):
-        self.wire.open()
-        self.server.shutdown()
-        self.server.server_close()
+        self.server.close()
 
     def put(self, bucket, key, data, region=None, **fields):
         objects = self.buckets.setdefault(bucket, Bucket(region or self.region)).objects

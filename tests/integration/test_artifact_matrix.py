@@ -298,6 +298,16 @@ def test_slow_server(store, fetcher):
     fetcher.good()
 
 
+@pytest.mark.parametrize("fetcher", ["pull"], indirect=True)  # a second and a half each, until no further try is worth it
+@pytest.mark.parametrize("store", ["hf", "s3", "gs", "https"], indirect=True)
+def test_a_server_that_does_not_answer(store, fetcher):
+    store.wire.is_deaf = True
+    fetcher.refused(Refusal(None, 503, "ArtifactUnavailable", (store.url,)))
+    fetcher.check_cache(0)
+    store.wire.is_deaf = False
+    fetcher.good()
+
+
 @every_server
 def test_cut_at_every_64_kib(store, fetcher):
     store.wire.cut_bytes = CUT

@@ -5,10 +5,9 @@ import json
 import random
 import re
 import struct
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
-from wire import Wire
+from wire import Wire, WiredServer
 
 CONFIG = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"], "bias": "none"}
 
@@ -25,12 +24,9 @@ def make_adapter(width=576):
     return {"adapter_config.json": json.dumps(CONFIG).encode(), "adapter_model.safetensors": weights}
 
 
-class WebServer(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
+class WebServer(WiredServer):
     def __init__(self, files=None, key=None, tls=None):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", 0), Handler, Wire())
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.server_address[1]}"
         if tls:  # an ssl.SSLContext; hands are shaken on the connection's own thread
             self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
@@ -38,17 +34,11 @@ class WebServer(ThreadingHTTPServer):
         self.key = key
         self.refusal = None  # the status of every answer
         self.asked = []  # (method, path, Range or None)
-        self.wire = Wire()
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        self.start()
 
     def gets(self, ending):
         """The ranges that files whose names end so were asked for."""
         return [asked_range for method, path, asked_range in self.asked if method == "GET" and path.endswith(ending)]
-
-    def close(self):
-        self.wire.open()
-        self.shutdown()
-        self.server_close()
 
 
 class Handler(BaseHTTPRequestHandler):

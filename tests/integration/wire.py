@@ -1,7 +1,9 @@
 """How the bodies of a server's answers go out, whatever it serves: cut, held back, or not what they were. Servers of the tests send
 through one; whoever tells it what to do need not know which server it is."""
 
+import sys
 import threading
+from http.server import ThreadingHTTPServer
 
 LARGE_BYTES = 4096  # weights are, in these tests, and what is said about them is not
 
@@ -15,6 +17,7 @@ class Wire:
         self.spoil = lambda data: data  # of each file: what is sent instead; before a range is taken of it
         self.quarter, self.go = threading.Event(), threading.Event()  # until they are set, bodies stop after a quarter, and half-way
         self.open()
+        self.is_deaf = False  # no request is read
         self.sent = 0  # bytes of large bodies
         self.lock = threading.Lock()
 
@@ -50,3 +53,29 @@ class Wire:
         handler.wfile.flush()
         with self.lock:
             self.sent += len(piece)
+
+
+class WiredServer(ThreadingHTTPServer):
+    """Many may ask at once, and leave in the middle."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, address, handler, wire):
+        super().__init__(address, handler)
+        self.wire = wire
+
+    def verify_request(self, *_):
+        return not self.wire.is_deaf
+
+    def handle_error(self, *arguments):
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(*arguments)
+
+    def start(self):
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def close(self):
+        self.wire.open()
+        self.shutdown()
+        self.server_close()
