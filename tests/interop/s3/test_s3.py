@@ -95,8 +95,8 @@ def test_a_folder_of_a_bucket(store, tmp_path, url):
     store.put("models/a/sql/checkpoint-1/adapter_config.json", b"{}")
     result, target = pull(store, tmp_path, url)
     assert result.returncode == 0, result.stderr
-    assert sorted(file.name for file in target.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
-    for file in target.iterdir():
+    assert sorted(file.name for file in target.glob("[!.]*")) == ["adapter_config.json", "adapter_model.safetensors"]
+    for file in target.glob("[!.]*"):
         assert file.read_bytes() == (ADAPTER / file.name).read_bytes()
 
 
