@@ -37,6 +37,10 @@ int fetch_folder(const struct artifact_options *options, const struct artifact_w
         .max_rank = wanted->max_rank, .is_pickle_allowed = options->is_pickle_allowed, .follows_links = true};
     struct stat status;
     struct artifact_found found = {0};
+    if (wanted->revision != NULL && wanted->revision[0] != '\0') {
+        return error_set(err, ERROR_UNSUPPORTED, "%s: a folder keeps no revisions: expected none, found \"%.64s\"", path,
+                         wanted->revision);
+    }
     if (stat(path, &status) == 0 && !S_ISDIR(status.st_mode)) {
         return error_set(err, ERROR_INVALID, "%s is not a folder: expected one with %s and %s", path, PEFT_CONFIG_FILE,
                          PEFT_WEIGHTS_FILE);

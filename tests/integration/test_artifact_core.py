@@ -462,6 +462,7 @@ def test_verify_finds_what_changed(server, pull, tmp_path):
 
 def test_a_folder_that_holds_no_adapter(pull, tmp_path):
     refused(pull(url=str(tmp_path)), f"{tmp_path}/adapter_config.json: No such file")
+    refused(pull("--revision", "v1", url=str(tmp_path)), f'{tmp_path}: a folder keeps no revisions: expected none, found "v1"')
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "b"], ["/x", "--digest", "12"], ["/x", "--allow-address", "nowhere"]])
