@@ -441,9 +441,7 @@ static int fetch_remote(struct fetch *fetch, struct error *err) {
         result = fetch_listed(fetch, &is_stale, err);
     }
     fetch->type->close(fetch->source);
-    /* What ends all requests alike, and a server that does not answer, know no URL. */
-    bool may_be_nameless = result < 0 && (err->code == ERROR_TIMEOUT || err->code == ERROR_UNAVAILABLE);
-    return may_be_nameless && strstr(err->message, fetch->label) == NULL ? error_wrap(err, "%s", fetch->label) : result;
+    return result;
 }
 
 static const struct source_type *type_of(const char *url) {
@@ -483,6 +481,10 @@ static int fetch_with(struct artifact_cache *cache, const struct artifact_wanted
     fetch.deadline_ms = clock_now_ms() + (options->timeout_ms > 0 ? options->timeout_ms : FETCH_TIMEOUT_MS_DEFAULT);
     fetch.http = artifact_http_new(options, progress);
     int result = fetch_remote(&fetch, err);
+    if (result < 0 &&
+        strstr(err->message, fetch.label) == NULL) { /* sources know their servers and tokens, not what was asked for */
+        (void)error_wrap(err, "%s", fetch.label);
+    }
     if (result == 0) {
         take_found(&fetch, ret);
         if (!fetch.was_cached) {

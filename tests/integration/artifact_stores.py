@@ -174,9 +174,9 @@ class S3Store(Store):
 
 class GcsStore(Store):
     refusals = {
-        "not found": not_found("gs://models/a/sql/ holds no adapter_config.json"),
-        "forbidden": forbidden('gs://models/a/sql/: HTTP 403 as the Secret\'s "gcp_access_token"', "does not have storage.objects.list"),
-        "expired token": expired('gs://models/a/sql/: HTTP 401 as the Secret\'s "gcp_access_token": Invalid Credentials'),
+        "not found": not_found("://models/a/sql/ holds no adapter_config.json"),
+        "forbidden": forbidden('://models/a/sql/: HTTP 403 as the Secret\'s "gcp_access_token"', "does not have storage.objects.list"),
+        "expired token": expired('://models/a/sql/: HTTP 401 as the Secret\'s "gcp_access_token": Invalid Credentials'),
         "wrong MD5": wrong(WEIGHTS, "MD5", spoil=other_weights),
         "wrong CRC-32C": wrong(WEIGHTS, "CRC-32C", spoil=other_weights, begin=lambda store: setattr(store.gcs, "composite", True)),
     }

@@ -53,7 +53,8 @@ static int open_source(struct gcs_source *source, const struct source_args *args
     if (gcs_place_parse(args->wanted->url, &source->place, err) < 0) {
         return -1;
     }
-    source->shown = xasprintf("gs://%s/%s", source->place.bucket, source->place.prefix);
+    const char *url = args->wanted->url;
+    source->shown = xasprintf("%.*s://%s/%s", (int)strcspn(url, ":"), url, source->place.bucket, source->place.prefix);
     return google_identity(args->wanted->secrets, source->is_emulated, &source->identity, err);
 }
 
