@@ -188,8 +188,10 @@ static int tell(const struct pull *pull, const struct settings *settings, int64_
     if (settings->to != NULL && pull_copy(pull->found.folder, settings->to, &pull->progress, err) < 0) {
         return -1;
     }
-    (void)fprintf(stderr, "%s, %s%s%s%s%s", bytes, pull->found.was_cached ? "from the cache" : "fetched",
-                  pull->found.version[0] != '\0' ? ", version " : "", pull->found.version,
+    const char *how = artifact_local_path(pull->wanted.url) != NULL ? "where it is"
+                      : pull->found.was_cached                      ? "from the cache"
+                                                                    : "fetched";
+    (void)fprintf(stderr, "%s, %s%s%s%s%s", bytes, how, pull->found.version[0] != '\0' ? ", version " : "", pull->found.version,
                   pull->found.digest[0] != '\0' ? ", SHA-256 " : "", pull->found.digest);
     (void)fprintf(stderr, ", %.2f s\n", (double)spent_ms / 1000.0);
     (void)printf("%s\n", settings->to != NULL ? settings->to : pull->found.folder);
