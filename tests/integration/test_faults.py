@@ -385,6 +385,38 @@ def test_a_deleted_pod_leaves_the_slice_at_once(world):
         assert out - deleted < SECONDS
 
 
+def test_a_pod_that_is_being_evicted_leaves_the_slice_at_once(world):
+    """It is Ready, and goes on answering, until its grace period is over."""
+    with world.room(2) as room:
+        room.apply("a", replicas=1)
+        room.wait("a", "FullyLoaded")
+        name, = (pod for pod, address in room.pods.items() if {address} == room.published("a"))
+        other, = set(room.pods.values()) - room.published("a")
+        room.api.patch("pods", name, {"metadata": {"finalizers": ["example.com/grace"]}})
+        with room.api.watch("endpointslices") as slices:
+            evicted = time.monotonic()
+            room.api.delete("pods", name)
+            out, *_ = slices.first(lambda found: room.pods[name] not in published_in(found), "its endpoint is out")
+            slices.first(lambda found: published_in(found) == {other}, "another pod has its place")
+        assert out - evicted < SECONDS
+        assert room.api.get("pods", name), "it is there all the while"
+        room.api.patch("pods", name, {"metadata": {"finalizers": None}})
+
+
+def test_a_pod_that_loses_the_label_is_let_go(world):
+    with world.room(2) as room:
+        loses, stays = room.pods.values()
+        room.apply("a")
+        room.wait("a", "FullyLoaded")
+        with room.api.watch("endpointslices") as slices:
+            room.api.patch("pods", "pod-0", {"metadata": {"labels": {"model.aibrix.ai/name": "another"}}})
+            out, *_ = slices.first(lambda found: published_in(found) == {stays}, "its endpoint is out")
+            unload, = until(lambda: room.fakes.events("unload", "a"), "it is unloaded there")
+        assert unload["address"] == loses and unload["began"] - out > 0.9
+        until(lambda: room.api.get("modeladapters", "a")["status"]["desiredReplicas"] == 1, "one pod is wanted now")
+        assert room.condition("a")["status"] == "True"
+
+
 # ---- other dialects ----
 
 def test_sglang_is_spoken(world):
