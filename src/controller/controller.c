@@ -345,7 +345,10 @@ static void on_leading(void *arg) {
 /* What was under way is of no use to the next leader, and what this process believes would have to be forgotten: it ends. */
 static void on_lost(void *arg) {
     struct controller *controller = arg;
-    log_error("the lease is held by \"%s\" now", lease_holder(controller->lease));
+    const char *holder = lease_holder(controller->lease);
+    bool is_another = strcmp(holder, lease_identity(controller->lease)) != 0;
+    log_error("leading ends: %s%s%s", is_another ? "the lease is held by \"" : "the lease was not renewed in time",
+              is_another ? holder : "", is_another ? "\" now" : "");
     controller->has_lost = true;
     loop_stop(controller->loop);
 }
@@ -542,7 +545,7 @@ int controller_run(const struct controller_options *options, struct error *err) 
         timer_set(&stopper.timer, 100);
         loop_run(controller.loop);
         if (controller.has_lost) {
-            result = error_set(err, ERROR_CONFLICT, "another controller leads now");
+            result = error_set(err, ERROR_CONFLICT, "the lease was lost: another controller leads now, or may");
         }
     }
     serve_free(page);

@@ -261,18 +261,22 @@ class ApiWatch:
         self.api, self.kind, self.events = api, kind, []
 
     def __enter__(self):
-        listed = self.api.list(self.kind)
-        self.connection = self.api.connect()
-        self.connection.request("GET", f"{self.api.path(self.kind)}?watch=1&resourceVersion={listed['metadata']['resourceVersion']}", None,
-                                self.api.headers)
-        self.answer = self.connection.getresponse()
-        assert self.answer.status == 200, self.answer.read()
-        self.socket = self.connection.sock
+        self.open(self.api.list(self.kind)["metadata"]["resourceVersion"])
+        self.is_over = False
         self.reader = threading.Thread(target=self.read)
         self.reader.start()
         return self
 
+    def open(self, version):
+        self.version = version
+        self.connection = self.api.connect()
+        self.connection.request("GET", f"{self.api.path(self.kind)}?watch=1&resourceVersion={version}", None, self.api.headers)
+        self.answer = self.connection.getresponse()
+        assert self.answer.status == 200, self.answer.read()
+        self.socket = self.connection.sock
+
     def __exit__(self, *_):
+        self.is_over = True
         self.socket.shutdown(socket.SHUT_RDWR)  # wakes the reader; http.client has no other way
         self.reader.join()
         self.connection.close()
