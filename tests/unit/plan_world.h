@@ -117,6 +117,7 @@ struct world_adapter {
     int writes_at_ready, events_at_ready;                           /* -1 = was not ready yet */
     int64_t made_ms, ready_ms;                                      /* ready_ms: when that was first so */
     int64_t deleted_ms, released_ms, ready_wrong_ms;
+    int64_t answering_ms;                                        /* when a pod that may have it was last slow rather than dead */
     int64_t wrong_ms[WORLD_PODS + 1], out_ms[WORLD_PODS];        /* of the last: endpoints of pods that are no more */
     int64_t busy_from_ms[WORLD_PODS], busy_until_ms[WORLD_PODS]; /* the engine has a request of it, as its endpoint is out */
     int64_t gauge_ms[WORLD_PODS], gauge_asked_ms[WORLD_PODS];    /* when the engine's gauge is read; PLAN_NEVER */

@@ -321,8 +321,12 @@ static void check_adapter(struct world *world, int a) {
         adapter->events_at_ready = adapter->event_count;
     }
     int64_t drain_ms = 1000 * json_int_at(object, "spec.drainSeconds", 1);
-    limit_ms += has_answering(world, a) ? PLAN_QUEUE_MS : 0;
-    if (adapter->deleted_ms != 0 && world->now_ms - adapter->deleted_ms > WORLD_GIVE_UP_MS + drain_ms + limit_ms) {
+    int64_t due_ms = adapter->deleted_ms + WORLD_GIVE_UP_MS + drain_ms;
+    if (has_answering(world, a) && world->now_ms < due_ms + PLAN_QUEUE_MS) {
+        adapter->answering_ms = world->now_ms;
+    }
+    due_ms = adapter->answering_ms > due_ms ? adapter->answering_ms : due_ms;
+    if (adapter->deleted_ms != 0 && world->now_ms - due_ms > limit_ms) {
         world_fail(world, "%s: deleted %lld ms ago and still there", adapter->name,
                    (long long)(world->now_ms - adapter->deleted_ms));
     }
