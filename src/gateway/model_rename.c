@@ -40,11 +40,37 @@ static void value_ends(struct model_rename *rename, struct buffer *out) {
     model_rename_finish(rename, out);
 }
 
+/* Whether what is next belongs to an object whose "model" is renamed. */
+static bool is_at_members(const struct model_rename *rename) {
+    return (rename->depth == 1 && rename->is_object) || (rename->depth == 2 && rename->in_response);
+}
+
 static void string_begins(struct model_rename *rename) {
     rename->in_string = true;
-    rename->is_key = rename->depth == 1 && rename->is_object && rename->expects_key;
+    rename->is_key = is_at_members(rename) && rename->expects_key;
     rename->key_bytes = 0;
-    rename->is_holding = rename->depth == 1 && rename->is_model;
+    rename->is_holding = is_at_members(rename) && rename->is_model;
+}
+
+static bool is_key(const struct model_rename *rename, const char *name) {
+    return rename->is_key && rename->key_bytes == strlen(name) && memcmp(rename->key, name, rename->key_bytes) == 0;
+}
+
+static void value_opens(struct model_rename *rename, char byte) {
+    if (rename->depth == 0) {
+        rename->is_object = byte == '{';
+        rename->expects_key = true;
+    } else if (rename->depth == 1 && rename->is_response) {
+        rename->in_response = byte == '{';
+        rename->expects_key = true;
+    }
+    rename->depth++;
+    rename->is_model = rename->is_model && !is_at_members(rename);
+}
+
+static void value_closes(struct model_rename *rename) {
+    rename->in_response = rename->in_response && rename->depth > 2;
+    rename->depth -= rename->depth > 0 ? 1 : 0;
 }
 
 /* A byte of a string, the closing quote included. */
@@ -65,25 +91,24 @@ static void see_outside(struct model_rename *rename, char byte) {
         break;
     case '{':
     case '[':
-        if (rename->depth++ == 0) {
-            rename->is_object = byte == '{';
-            rename->expects_key = true;
-        }
+        value_opens(rename, byte);
         break;
     case '}':
     case ']':
-        rename->depth -= rename->depth > 0 ? 1 : 0;
+        value_closes(rename);
         break;
     case ':':
-        if (rename->depth == 1) {
+        if (is_at_members(rename)) {
             rename->expects_key = false;
-            rename->is_model = rename->is_key && rename->key_bytes == 5 && memcmp(rename->key, "model", 5) == 0;
+            rename->is_model = is_key(rename, "model");
+            rename->is_response = rename->depth == 1 && is_key(rename, "response");
         }
         break;
     case ',':
-        if (rename->depth == 1) {
+        if (is_at_members(rename)) {
             rename->expects_key = true;
             rename->is_model = false;
+            rename->is_response = false;
         }
         break;
     default:
@@ -96,6 +121,8 @@ static void json_starts_anew(struct model_rename *rename) {
     rename->in_string = false;
     rename->is_escaped = false;
     rename->is_model = false;
+    rename->is_response = false;
+    rename->in_response = false;
 }
 
 /* Whether the byte belongs to the JSON of an event's data; a blank line ends the event. */

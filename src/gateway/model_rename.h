@@ -1,9 +1,9 @@
-/* Puts another name in place of the top-level "model" of an answer, as its bytes pass: an engine that was asked under a name of its
+/* Puts another name in place of the "model" of an answer, as its bytes pass: an engine that was asked under a name of its
  * own (gateway/route.h) answers under it, and the client is to see the name that it asked for. Pure.
  *
- * Of a JSON answer, or of the data of each server-sent event, only a top-level member "model" whose value is `from` changes; every
- * other byte passes as it came, at once. Held back is nothing but such a value that is not complete yet, at most
- * MODEL_RENAME_HELD_BYTES_MAX. What is not JSON passes unchanged. */
+ * Of a JSON answer, or of the data of each server-sent event, only a member "model" whose value is `from` changes, at the top or in
+ * the top's member "response" (the events of /v1/responses); every other byte passes as it came, at once. Held back is nothing but
+ * such a value that is not complete yet, at most MODEL_RENAME_HELD_BYTES_MAX. What is not JSON passes unchanged. */
 #ifndef DAVIT_GATEWAY_MODEL_RENAME_H
 #define DAVIT_GATEWAY_MODEL_RENAME_H
 
@@ -25,13 +25,15 @@ struct model_rename {
     bool is_other_line;
     /* JSON */
     unsigned depth;
-    bool is_object; /* the outermost value is one */
+    bool is_object;   /* the outermost value is one */
+    bool in_response; /* at depth 2 and below: in the object that is the top's "response" */
     bool in_string;
     bool is_escaped;
     bool expects_key;
     bool is_key;
     bool is_model; /* the member whose value is next is "model" */
-    char key[6];
+    bool is_response;
+    char key[9];
     unsigned key_bytes;
 };
 

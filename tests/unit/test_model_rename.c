@@ -41,6 +41,20 @@ static const struct row rows[] = {
     {MODEL_RENAME_JSON, "{\"model\":\"sql-7", NULL}, /* cut */
     {MODEL_RENAME_JSON, "{\"model\":\"sql-7f\\\"}", NULL},
     {MODEL_RENAME_JSON, "not JSON }}]] \"model\":\"sql-7f\"", NULL},
+    {MODEL_RENAME_JSON, "[{\"model\":\"sql-7f\"},\"model\",\"sql-7f\"]", NULL},
+    /* The events of /v1/responses have the answer in "response". */
+    {MODEL_RENAME_EVENTS,
+     "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",\"tools\":[{\"model\":\"sql-7f\"}],"
+     "\"model\":\"sql-7f\",\"x\":{\"model\":\"sql-7f\"}},\"model\":\"sql-7f\",\"sequence_number\":0}\n\n",
+     "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",\"tools\":[{\"model\":\"sql-7f\"}],"
+     "\"model\":\"sql\",\"x\":{\"model\":\"sql-7f\"}},\"model\":\"sql\",\"sequence_number\":0}\n\n"},
+    {MODEL_RENAME_JSON, "{\"response\":[{\"model\":\"sql-7f\"}],\"x\":{\"response\":{\"model\":\"sql-7f\"}},\"model\":\"sql-7f\"}",
+     "{\"response\":[{\"model\":\"sql-7f\"}],\"x\":{\"response\":{\"model\":\"sql-7f\"}},\"model\":\"sql\"}"},
+    {MODEL_RENAME_JSON, "{\"response\":\"x\",\"a\":{\"model\":\"sql-7f\"},\"responses\":{\"model\":\"sql-7f\"}}", NULL},
+    {MODEL_RENAME_JSON, "{\"response\":{\"response\":{\"model\":\"sql-7f\"},\"model\":null},\"a\":{\"model\":\"sql-7f\"}}", NULL},
+    {MODEL_RENAME_JSON, "{\"model\":{\"x\":1},\"response\":{\"a\":\"sql-7f\"},\"b\":[\"sql-7f\"]}", NULL},
+    {MODEL_RENAME_EVENTS, "data: {\"response\":{\"x\":{\n\ndata: {\"a\":{\"model\":\"sql-7f\"},\"model\":\"sql-7f\"}\n\n",
+     "data: {\"response\":{\"x\":{\n\ndata: {\"a\":{\"model\":\"sql-7f\"},\"model\":\"sql\"}\n\n"},
     {MODEL_RENAME_EVENTS, "data: {\"model\":\"sql-7f\"}\n\ndata: {\"a\":[\"model\"],\"model\":\"sql-7f\"}\r\n\r\ndata:[DONE]\n\n",
      "data: {\"model\":\"sql\"}\n\ndata: {\"a\":[\"model\"],\"model\":\"sql\"}\r\n\r\ndata:[DONE]\n\n"},
     {MODEL_RENAME_EVENTS, ": {\"model\":\"sql-7f\"}\nevent: {\"model\":\"sql-7f\"}\ndat: {\"model\":\"sql-7f\"}\n\n", NULL},
