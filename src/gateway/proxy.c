@@ -2,13 +2,13 @@
 
 #include "base/json.h"
 #include "base/log.h"
-#include "dialect/dialect.h"
 #include "gateway/balance.h"
 #include "gateway/error_reply.h"
 #include "gateway/json_scan.h"
 #include "gateway/model_rename.h"
 #include "gateway/proxy_fields.h"
 #include "gateway/sse_gate.h"
+#include "gateway/stale_answer.h"
 
 #include <string.h>
 
@@ -37,6 +37,7 @@ struct proxy {
     int status;
     struct http_fields answer;
     bool is_collecting; /* the answer may be a reason to try another endpoint */
+    bool is_unread;     /* ... and it is the first event of a stream that says so */
     struct buffer collected;
     bool has_begun; /* the client has got the head */
     bool is_sse;
@@ -58,6 +59,7 @@ static void end_try(struct proxy *proxy) {
     http_fields_release(&proxy->answer);
     buffer_clear(&proxy->collected);
     proxy->is_collecting = false;
+    proxy->is_unread = false;
 }
 
 /* `code`: what the client got. The request was answered or is gone. */
@@ -113,14 +115,21 @@ static bool begins_with(const char *text, const char *beginning) {
     return text != NULL && strncasecmp(text, beginning, strlen(beginning)) == 0;
 }
 
+static bool is_plain(const struct proxy *proxy) {
+    return http_fields_get(&proxy->answer, "Content-Encoding") == NULL;
+}
+
+static bool is_event_stream(const struct proxy *proxy) {
+    return is_plain(proxy) && begins_with(http_fields_get(&proxy->answer, "Content-Type"), "text/event-stream");
+}
+
 static void begin_stream(struct proxy *proxy) {
     const char *content_type = http_fields_get(&proxy->answer, "Content-Type");
-    bool is_plain = http_fields_get(&proxy->answer, "Content-Encoding") == NULL;
     begin_answer(proxy);
     proxy->has_begun = true;
-    proxy->is_sse = is_plain && begins_with(content_type, "text/event-stream");
+    proxy->is_sse = is_event_stream(proxy);
     proxy->is_renaming =
-        proxy->engine_name != NULL && (proxy->is_sse || (is_plain && begins_with(content_type, "application/json")));
+        proxy->engine_name != NULL && (proxy->is_sse || (is_plain(proxy) && begins_with(content_type, "application/json")));
     if (proxy->is_renaming) {
         model_rename_init(&proxy->rename, proxy->is_sse ? MODEL_RENAME_EVENTS : MODEL_RENAME_JSON, proxy->engine_name,
                           proxy->model->name);
@@ -239,39 +248,6 @@ static bool try_again(struct proxy *proxy, const char *reason) {
     return true;
 }
 
-/* How engines say that they do not have the adapter asked for: vLLM and Davit's engine, SGLang (not registered, never loaded). */
-static const struct {
-    int status;
-    const char *phrase;
-} stale_answers[] = {
-    {404, "does not exist"},
-    {400, "requested LoRA adapters are not loaded"},
-    {400, "LoRA adapter that has never been loaded"},
-};
-
-static bool is_stale_status(int status) {
-    for (size_t i = 0; i < ARRAY_LEN(stale_answers); i++) {
-        if (stale_answers[i].status == status) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool is_stale_route(const struct proxy *proxy) {
-    char message[512];
-    if (!proxy->model->is_adapter || !is_stale_status(proxy->status)) {
-        return false;
-    }
-    dialect_error_message(buffer_text(&proxy->collected), proxy->collected.len, message, sizeof(message));
-    for (size_t i = 0; i < ARRAY_LEN(stale_answers); i++) {
-        if (stale_answers[i].status == proxy->status && strstr(message, stale_answers[i].phrase) != NULL) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void on_head(void *arg, const struct http_head *head) {
     struct proxy *proxy = arg;
     proxy->status = head->status;
@@ -283,10 +259,28 @@ static void on_head(void *arg, const struct http_head *head) {
         }
     }
     bool has_no_body = head->status == 204 || head->status == 304;
-    bool may_be_stale = proxy->model->is_adapter && is_stale_status(head->status);
-    proxy->is_collecting = has_no_body || head->status == 503 || head->status == 404 || may_be_stale;
+    bool may_be_stale = proxy->model->is_adapter && stale_answer_may_be(head->status);
+    proxy->is_unread = proxy->model->is_adapter && proxy->endpoint->is_sglang && head->status == 200 && is_event_stream(proxy);
+    proxy->is_collecting = has_no_body || head->status == 503 || head->status == 404 || may_be_stale || proxy->is_unread;
     if (!proxy->is_collecting) {
         begin_stream(proxy);
+    }
+}
+
+/* What was collected is nothing to look at: it goes to the client, and so does what comes. */
+static void stop_collecting(struct proxy *proxy) {
+    proxy->is_collecting = false;
+    proxy->is_unread = false;
+    begin_stream(proxy);
+    pass_on(proxy, proxy->collected.data, proxy->collected.len);
+    buffer_clear(&proxy->collected);
+}
+
+static void leave_stale_route(struct proxy *proxy) {
+    if (!try_again(proxy, "stale_route")) {
+        cleanup_free char *message =
+            xasprintf("model %s: none of the endpoints asked has it loaded at the moment", proxy->model->name);
+        reply_error(proxy, 503, message);
     }
 }
 
@@ -297,11 +291,13 @@ static void on_data(void *arg, const char *bytes, size_t len) {
         return;
     }
     buffer_append(&proxy->collected, bytes, len);
-    if (proxy->collected.len > REFUSAL_BYTES_MAX) {
-        proxy->is_collecting = false;
-        begin_stream(proxy);
-        pass_on(proxy, proxy->collected.data, proxy->collected.len);
-        buffer_clear(&proxy->collected);
+    enum stale_event first =
+        proxy->is_unread ? stale_answer_in_events(proxy->collected.data, proxy->collected.len) : STALE_EVENT_INCOMPLETE;
+    if (first == STALE_EVENT_YES) {
+        upstream_cancel(take_pointer(proxy->exchange));
+        leave_stale_route(proxy);
+    } else if (first == STALE_EVENT_NO || proxy->collected.len > REFUSAL_BYTES_MAX) {
+        stop_collecting(proxy);
     }
 }
 
@@ -334,12 +330,8 @@ static void reply_unknown_path(struct proxy *proxy) {
 static void on_whole_refusal(struct proxy *proxy) {
     if (is_unknown_path(proxy)) {
         reply_unknown_path(proxy);
-    } else if (is_stale_route(proxy)) {
-        if (!try_again(proxy, "stale_route")) {
-            cleanup_free char *message =
-                xasprintf("model %s: none of the endpoints asked has it loaded at the moment", proxy->model->name);
-            reply_error(proxy, 503, message);
-        }
+    } else if (proxy->model->is_adapter && stale_answer_is(proxy->status, buffer_text(&proxy->collected), proxy->collected.len)) {
+        leave_stale_route(proxy);
     } else if (proxy->status != 503 || !try_again(proxy, "unavailable")) {
         reply_collected(proxy);
     }
@@ -348,6 +340,9 @@ static void on_whole_refusal(struct proxy *proxy) {
 static void on_end(void *arg, const struct error *err) {
     struct proxy *proxy = arg;
     proxy->exchange = NULL;
+    if (proxy->is_unread && err == NULL) { /* it ended before its first event did */
+        stop_collecting(proxy);
+    }
     if (proxy->has_begun && err != NULL) {
         break_off(proxy, err);
     } else if (proxy->has_begun) {

@@ -27,6 +27,9 @@ enum behaviour {
     STALE,       /* 404 as vLLM says it of an unknown model */
     STALE_SGLANG,
     NEVER_LOADED_SGLANG,
+    STALE_IN_STREAM,  /* 200, and the refusal as the first event */
+    OTHER_IN_STREAM,  /* another refusal there */
+    QUOTED_IN_STREAM, /* generated text that reads like one */
     OTHER_400,
     NAMED,        /* an engine that knows the model as `known_as`, and answers under that name */
     NAMED_EVENTS, /* the same as server-sent events */
@@ -108,6 +111,16 @@ static void reply_stale(struct http_request *request) {
         "{\"error\":{\"message\":\"The model `m` does not exist.\",\"type\":\"NotFoundError\",\"param\":\"model\",\"code\":404}}");
 }
 
+/* In pieces that end anywhere. */
+static void answer_stream(struct http_request *request, const char *events) {
+    size_t len = strlen(events);
+    http_stream_begin(request, 200, "text/event-stream; charset=utf-8");
+    for (size_t at = 0; at < len; at += 7) {
+        (void)http_stream_write(request, events + at, len - at < 7 ? len - at : 7);
+    }
+    http_stream_end(request);
+}
+
 /* What is not its business: "model" elsewhere in the answer stays as it is. */
 static void answer_named(struct engine *engine, struct http_request *request) {
     size_t len = 0;
@@ -131,13 +144,17 @@ static void answer_named(struct engine *engine, struct http_request *request) {
     }
     cleanup_free char *events =
         xasprintf("data: %s\n\ndata: {\"n\":2,\"model\":\"%s\"}\n\ndata: [DONE]\n\n", text.data, engine->known_as);
-    http_stream_begin(request, 200, "text/event-stream; charset=utf-8");
-    for (size_t at = 0; at < strlen(events); at += 7) { /* in pieces that end anywhere */
-        size_t left = strlen(events) - at;
-        (void)http_stream_write(request, events + at, left < 7 ? left : 7);
-    }
-    http_stream_end(request);
+    answer_stream(request, events);
 }
+
+#define NOT_LOADED "The following requested LoRA adapters are not loaded: m"
+
+static const char *const streams[] = {
+    [STALE_IN_STREAM] = ": hello\r\n\r\ndata: {\"error\":{\"object\":\"error\",\"message\":\"" NOT_LOADED
+                        "\",\"type\":\"BadRequestError\",\"param\":null,\"code\":400}}\r\n\r\ndata: [DONE]\r\n\r\n",
+    [OTHER_IN_STREAM] = "data: {\"error\":{\"message\":\"out of memory\"}}\n\ndata: [DONE]\n\n",
+    [QUOTED_IN_STREAM] = "data: {\"message\":\"" NOT_LOADED "\"}\n\ndata: {\"error\":\"" NOT_LOADED "\"}\n\n",
+};
 
 static void engine_on_request(void *arg, struct http_request *request) {
     static const char events[] = "data: {\"n\":1}\n\ndata: {\"n\":2}\n\ndata: {\"cut";
@@ -163,6 +180,11 @@ static void engine_on_request(void *arg, struct http_request *request) {
         reply_text(request, 400,
                    "{\"object\":\"error\",\"message\":\"Got LoRA adapter that has never been loaded: m\\nAll loaded adapters: "
                    "dict_keys([]).\",\"type\":\"BadRequestError\",\"param\":null,\"code\":400}");
+        return;
+    case STALE_IN_STREAM:
+    case OTHER_IN_STREAM:
+    case QUOTED_IN_STREAM:
+        answer_stream(request, streams[engine->behaviour]);
         return;
     case OTHER_400:
         reply_text(request, 400, "{\"error\":{\"message\":\"max_tokens must be at least 1\"}}");
@@ -720,6 +742,38 @@ static void test_sglang_gets_base_and_adapter(void **state) {
     clear();
 }
 
+/* A stream that begins with the engine's word that it does not have the adapter is no answer yet. */
+static void test_sglang_refuses_in_a_stream(void **state) {
+    (void)state;
+    static const struct {
+        enum behaviour first, second;
+        bool is_base;
+        int status;
+        const char *words;
+        int hits;
+    } rows[] = {
+        {STALE_IN_STREAM, ECHO, false, 200, "\"engine\":1", 2},
+        {STALE_IN_STREAM, STALE_IN_STREAM, false, 503, "none of the endpoints asked has it loaded", 2},
+        {OTHER_IN_STREAM, OTHER_IN_STREAM, false, 200, "out of memory", 1},
+        {QUOTED_IN_STREAM, QUOTED_IN_STREAM, false, 200, NOT_LOADED, 1},
+        {STALE_IN_STREAM, STALE_IN_STREAM, true, 200, NOT_LOADED, 1},
+        {CUT_IN_SSE, CUT_IN_SSE, false, 200, "upstream_cut", 1},
+    };
+    cleanup_buffer struct buffer body = BUFFER_INIT;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        build(2, (enum behaviour[]){rows[i].first, rows[i].second}, rows[i].is_base ? NULL : "base");
+        struct route_plan plan = {.name = "m", .parent = rows[i].is_base ? NULL : "base", .is_sglang = true};
+        loop_thread_do(&house.loop, set_route, &plan);
+        for (int j = 0; j < 2; j++) { /* whoever is asked first */
+            assert_int_equal(ask(&body), rows[i].status);
+            assert_non_null(strstr(buffer_text(&body), rows[i].words));
+        }
+        int hits = atomic_load(&house.engines[0].hits) + atomic_load(&house.engines[1].hits);
+        assert_true(hits == 2 * rows[i].hits || (rows[i].second == ECHO && hits >= 2 && atomic_load(&house.engines[1].hits) == 2));
+        clear();
+    }
+}
+
 static const char *const odd_body = "{ \"prompt\" : \"model m\",\"x\":{\"model\":\"m\"}, \"model\" :\"m\" ,\"n\": 1.0e0 }";
 
 /* Asks an engine that knows "m" as `known_as`; the answer's `model`, and what is "model" elsewhere in it. */
@@ -858,6 +912,7 @@ int main(void) {
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_not_ready),
         cmocka_unit_test(test_sglang_gets_base_and_adapter),
+        cmocka_unit_test(test_sglang_refuses_in_a_stream),
         cmocka_unit_test(test_an_engines_own_name_for_an_adapter),
         cmocka_unit_test(test_the_name_is_each_engines_own_through_retries),
         cmocka_unit_test(test_smuggling_is_refused),
