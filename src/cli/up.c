@@ -40,7 +40,6 @@ struct reporter {
     const struct settings *settings;
     int api_port;
     int gateway_port;
-    int controller_port;
 };
 
 static void say(const struct reporter *reporter, const char *format, ...) DAVIT_PRINTF(2, 3);
@@ -75,17 +74,25 @@ static void on_ready(void *arg) {
     reporter->fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 }
 
-static int choose_ports(const struct settings *settings, const struct instance *last, struct reporter *reporter,
+enum port { PORT_API, PORT_GATEWAY, PORT_CONTROLLER, PORT_COUNT };
+
+static int choose_ports(const struct settings *settings, const struct instance *last, struct port_claim *claims,
                         struct error *err) {
     int asked_api = settings->api_port == PORTS_ANY && settings->port == 0 ? 0 : (int)settings->api_port;
-    if (ports_choose("the API server (--api-port)", asked_api, last->api_port, API_PORT, &reporter->api_port, err) < 0) {
-        return -1;
+    const struct {
+        const char *what;
+        int asked, last, fallback;
+    } ports[PORT_COUNT] = {
+        [PORT_API] = {"the API server (--api-port)", asked_api, last->api_port, API_PORT},
+        [PORT_GATEWAY] = {"the gateway (--port)", (int)settings->port, last->gateway_port, GATEWAY_PORT},
+        [PORT_CONTROLLER] = {"the controller", PORTS_ANY, last->controller_port, 0},
+    };
+    for (size_t i = 0; i < PORT_COUNT; i++) {
+        if (ports_choose(ports[i].what, ports[i].asked, ports[i].last, ports[i].fallback, &claims[i], err) < 0) {
+            return -1;
+        }
     }
-    if (ports_choose("the gateway (--port)", (int)settings->port, last->gateway_port, GATEWAY_PORT, &reporter->gateway_port, err) <
-        0) {
-        return -1;
-    }
-    return ports_choose("the controller", PORTS_ANY, last->controller_port, 0, &reporter->controller_port, err);
+    return 0;
 }
 
 static int stop_pods(const struct settings *settings, struct error *err) {
@@ -98,20 +105,14 @@ static int stop_pods(const struct settings *settings, struct error *err) {
     return result;
 }
 
-/* The supervisor's life. */
-static int supervise(const struct settings *settings, struct reporter *reporter, struct error *err) {
-    cleanup_free char *lock_path = path_join(settings->directory, "up.lock");
-    cleanup_close int lock = file_lock(lock_path, err);
-    if (lock < 0) {
-        return error_wrap(err, "another davit up is starting or running in %s", settings->directory);
-    }
-    struct instance last = {0};
-    if (instance_read(settings->directory, &last, NULL) == 0 && instance_stop_roles(&last, err) < 0) {
+/* The supervisor's life, from the choice of ports on. */
+static int supervise_with_ports(const struct settings *settings, const struct instance *last, struct reporter *reporter,
+                                struct port_claim *claims, struct error *err) {
+    if (choose_ports(settings, last, claims, err) < 0) {
         return -1;
     }
-    if (choose_ports(settings, &last, reporter, err) < 0) {
-        return -1;
-    }
+    reporter->api_port = claims[PORT_API].port;
+    reporter->gateway_port = claims[PORT_GATEWAY].port;
     char program[4096];
     ssize_t len = readlink("/proc/self/exe", program, sizeof(program) - 1);
     if (len < 0) {
@@ -127,7 +128,7 @@ static int supervise(const struct settings *settings, struct reporter *reporter,
                 .kubeconfig = kubeconfig,
                 .api_port = reporter->api_port,
                 .gateway_port = reporter->gateway_port,
-                .controller_port = reporter->controller_port,
+                .controller_port = claims[PORT_CONTROLLER].port,
                 .log_level = settings->log_level,
             },
         .version = DAVIT_VERSION,
@@ -140,6 +141,24 @@ static int supervise(const struct settings *settings, struct reporter *reporter,
     struct error pods_err = {0};
     if (stop_pods(settings, &pods_err) < 0) {
         log_error("%s", pods_err.message);
+    }
+    return result;
+}
+
+static int supervise(const struct settings *settings, struct reporter *reporter, struct error *err) {
+    cleanup_free char *lock_path = path_join(settings->directory, "up.lock");
+    cleanup_close int lock = file_lock(lock_path, err);
+    if (lock < 0) {
+        return error_wrap(err, "another davit up is starting or running in %s", settings->directory);
+    }
+    struct instance last = {0};
+    if (instance_read(settings->directory, &last, NULL) == 0 && instance_stop_roles(&last, err) < 0) {
+        return -1;
+    }
+    struct port_claim claims[PORT_COUNT] = {0};
+    int result = supervise_with_ports(settings, &last, reporter, claims, err);
+    for (size_t i = 0; i < PORT_COUNT; i++) {
+        port_claim_release(&claims[i]);
     }
     return result;
 }

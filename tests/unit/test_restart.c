@@ -97,12 +97,21 @@ static void test_missing_instance_is_not_found(void **state) {
 static void test_ports(void **state) {
     (void)state;
     struct error err = {0};
-    int first = 0;
+    struct port_claim first = {0}, other = {0}, again = {0};
     assert_int_equal(ports_choose("x", 0, 0, 6443, &first, &err), 0);
-    assert_true(first > 0);
-    int again = 0; /* last time's port, because it is free */
-    assert_int_equal(ports_choose("x", PORTS_ANY, first, 1, &again, &err), 0);
-    assert_int_equal(again, first);
+    assert_true(first.port > 0);
+    /* Nobody listens there yet, and nobody else gets it all the same. */
+    assert_int_equal(ports_choose("y", PORTS_ANY, first.port, 0, &other, &err), 0);
+    assert_int_not_equal(other.port, first.port);
+    assert_int_equal(ports_choose("y", first.port, 0, 0, &again, &err), -1);
+    assert_int_equal(err.code, ERROR_BUSY);
+    int port = first.port;
+    port_claim_release(&first);
+    assert_int_equal(ports_choose("x", PORTS_ANY, port, 1, &again, &err), 0); /* last time's port, because it is free */
+    assert_int_equal(again.port, port);
+    port_claim_release(&again);
+    port_claim_release(&other);
+    port_claim_release(&first);
 }
 
 static void test_log_is_bounded(void **state) {
