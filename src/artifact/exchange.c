@@ -120,7 +120,7 @@ void exchange_wake(struct artifact_http *http) {
 bool exchange_is_worth_another(int status, const struct error *err) {
     static const int statuses[] = {408, 429, 500, 502, 503, 504};
     if (err != NULL) {
-        return err->code == ERROR_UNAVAILABLE || err->code == ERROR_IO || err->code == ERROR_TIMEOUT;
+        return !err->is_final && (err->code == ERROR_UNAVAILABLE || err->code == ERROR_IO || err->code == ERROR_TIMEOUT);
     }
     for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
         if (status == statuses[i]) {

@@ -6,7 +6,7 @@
  *   redirects  at most 5; what is secret stays with the origin (scheme, host, port) that it was given for, and https never leads to
  *              http;
  *   again      500, 502, 503, 504, 429 (Retry-After counts), 408, cut and refused connections: 4 tries, with growing pauses and
- * jitter.
+ * jitter. Not what is final: a certificate that nobody vouches for.
  */
 #ifndef DAVIT_ARTIFACT_HTTP_H
 #define DAVIT_ARTIFACT_HTTP_H

@@ -49,6 +49,7 @@ int error_set(struct error *err, enum error_code code, const char *format, ...) 
     }
     err->code = code;
     err->http_status = error_code_http_status(code);
+    err->is_final = false;
     va_list args;
     va_start(args, format);
     (void)vsnprintf(err->message, sizeof(err->message), format, args);
@@ -63,6 +64,7 @@ int error_set_errno(struct error *err, const char *format, ...) {
     }
     err->code = number == ENOENT ? ERROR_NOT_FOUND : number == EACCES ? ERROR_DENIED : ERROR_IO;
     err->http_status = error_code_http_status(err->code);
+    err->is_final = false;
     va_list args;
     va_start(args, format);
     (void)vsnprintf(err->message, sizeof(err->message), format, args);

@@ -7,6 +7,8 @@
 
 #include "base/alloc.h"
 
+#include <stdbool.h>
+
 enum error_code {
     ERROR_NONE = 0,
     ERROR_INVALID,      /* bad input: will never work as it is          400 */
@@ -29,6 +31,7 @@ enum error_code {
 struct error {
     enum error_code code;
     int http_status;
+    bool is_final; /* trying again soon is no use, though the code may say so: somebody has to change something first */
     char message[ERROR_MESSAGE_BYTES]; /* cut when longer */
 };
 

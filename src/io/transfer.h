@@ -70,7 +70,8 @@ struct transfer_request {
     /* Before the first on_data, with status, content type and fields; a body that is empty has none. -1 as of on_data. */
     int (*on_head)(void *arg, const struct transfer_response *head);
     /* Once, unless cancelled. err NULL: `response` holds a status of any value. err: no response (ERROR_UNAVAILABLE, ERROR_TIMEOUT,
-     * ERROR_LIMIT, ERROR_DENIED, ERROR_IO), the message names the URL without query and user info. The transfer is gone afterwards.
+     * ERROR_LIMIT, ERROR_DENIED, ERROR_IO; ERROR_INVALID for a URL or a header that is none), the message names the URL without
+     * query and user info. It is final where the peer cannot prove its name or will not take ours. The transfer is gone afterwards.
      */
     void (*on_done)(void *arg, const struct transfer_response *response, const struct error *err);
     void *arg;

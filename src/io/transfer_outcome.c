@@ -5,6 +5,18 @@
 #include <string.h>
 #include <strings.h>
 
+/* What is no better the next time. */
+static const struct {
+    CURLcode result;
+    enum error_code code;
+} final_results[] = {
+    {CURLE_URL_MALFORMAT, ERROR_INVALID},          {CURLE_UNSUPPORTED_PROTOCOL, ERROR_INVALID},
+    {CURLE_BAD_FUNCTION_ARGUMENT, ERROR_INVALID},  {CURLE_PEER_FAILED_VERIFICATION, ERROR_UNAVAILABLE},
+    {CURLE_SSL_ISSUER_ERROR, ERROR_UNAVAILABLE},   {CURLE_SSL_INVALIDCERTSTATUS, ERROR_UNAVAILABLE},
+    {CURLE_SSL_CACERT_BADFILE, ERROR_UNAVAILABLE}, {CURLE_SSL_CERTPROBLEM, ERROR_UNAVAILABLE},
+    {CURLE_SSL_CLIENTCERT, ERROR_UNAVAILABLE},     {CURLE_SSL_CIPHER, ERROR_UNAVAILABLE},
+};
+
 void transfer_describe_failure(const struct transfer *transfer, CURLcode result, struct error *err) {
     long status = 0;
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -40,7 +52,13 @@ void transfer_describe_failure(const struct transfer *transfer, CURLcode result,
     } else if (status >= 200) {
         code = ERROR_IO; /* cut after the head */
     }
+    bool is_final = false;
+    for (size_t i = 0; i < ARRAY_LEN(final_results) && !is_final; i++) {
+        is_final = final_results[i].result == result;
+        code = is_final ? final_results[i].code : code;
+    }
     error_set(err, code, "%s: %s", transfer->label, reason);
+    err->is_final = is_final;
 }
 
 char *transfer_field(const char *fields, const char *name) {

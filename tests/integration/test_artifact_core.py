@@ -4,8 +4,11 @@ import hashlib
 import json
 import os
 import signal
+import socket
+import ssl
 import struct
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -199,6 +202,31 @@ def test_refusals_are_final(server, pull, status, words):
     server.faults.status = status
     refused(pull(), words)
     assert server.gets == 1
+
+
+def test_a_certificate_that_nobody_vouches_for_is_final(server, pull, tmp_path):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
+                    "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+                    "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    connections = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            while True:
+                try:
+                    connections.append(listener.accept()[0])
+                    context.wrap_socket(connections[-1], server_side=True)
+                except ssl.SSLError:
+                    pass
+                except OSError:
+                    return
+
+        threading.Thread(target=serve, daemon=True).start()
+        refused(pull(url=f"https://127.0.0.1:{listener.getsockname()[1]}/sql"), "certificate")
+        listener.shutdown(socket.SHUT_RDWR)
+    assert len(connections) == 1
 
 
 # ---- what is not what was promised ----

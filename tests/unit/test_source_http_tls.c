@@ -164,6 +164,8 @@ static void expect_refused(const char *ca_file, const char *words) {
     if (strstr(err.message, words) == NULL || strstr(err.message, "s3cret") != NULL) {
         fail_msg("\"%s\", expected \"%s\"", err.message, words);
     }
+    assert_int_equal(err.code, ERROR_UNAVAILABLE);
+    assert_true(err.is_final);
     assert_int_equal(atomic_load(&world.requests), 0); /* nothing was shown to it */
 }
 
