@@ -101,26 +101,44 @@ static bool is_loopback(const uint8_t address[16]) {
     return memcmp(address, loopback, sizeof(loopback)) == 0;
 }
 
-/* The IPv4 address that an IPv6 one carries to where it is unpacked again: ::a.b.c.d, NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056).
- * false = none. */
-static bool unpack(const uint8_t address[16], uint8_t out[16]) {
-    static const struct {
-        uint8_t prefix[12];
-        unsigned len;
-        unsigned at;
-    } forms[] = {
-        {{0}, 12, 12},
-        {{0x00, 0x64, 0xff, 0x9b}, 12, 12},
-        {{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 6, 12},
-        {{0x20, 0x02}, 2, 2},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
-        if (memcmp(address, forms[i].prefix, forms[i].len) == 0) {
-            from_ipv4(address + forms[i].at, out);
-            return true;
-        }
+/* IPv6 addresses that lead to IPv4 ones where they are unpacked again. Some may be of several forms at once: of each the IPv4
+ * address is judged. */
+static const struct form {
+    uint8_t prefix[12];
+    uint8_t prefix_len;
+    uint8_t prefix_at;
+    uint8_t parts[4]; /* where the four bytes are */
+    uint8_t mask;     /* they are there inverted */
+} forms[] = {
+    {{0}, 12, 0, {12, 13, 14, 15}, 0},                      /* ::a.b.c.d */
+    {{[8] = 0xff, [9] = 0xff}, 12, 0, {12, 13, 14, 15}, 0}, /* SIIT, ::ffff:0:a.b.c.d (RFC 2765) */
+    {{0x00, 0x64, 0xff, 0x9b}, 12, 0, {12, 13, 14, 15}, 0}, /* NAT64 (RFC 6052); below of a network's own choice (RFC 8215) */
+    {{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 6, 0, {12, 13, 14, 15}, 0},
+    {{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 6, 0, {6, 7, 9, 10}, 0},
+    {{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 6, 0, {7, 9, 10, 11}, 0},
+    {{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 6, 0, {9, 10, 11, 12}, 0},
+    {{0x20, 0x02}, 2, 0, {2, 3, 4, 5}, 0},                    /* 6to4 (RFC 3056) */
+    {{0x20, 0x01, 0x00, 0x00}, 4, 0, {4, 5, 6, 7}, 0},        /* Teredo (RFC 4380): the server */
+    {{0x20, 0x01, 0x00, 0x00}, 4, 0, {12, 13, 14, 15}, 0xff}, /* and the client */
+    {{0x00, 0x00, 0x5e, 0xfe}, 4, 8, {12, 13, 14, 15}, 0},    /* ISATAP (RFC 5214) */
+    {{0x02, 0x00, 0x5e, 0xfe}, 4, 8, {12, 13, 14, 15}, 0},
+};
+
+static bool unpack(const struct form *form, const uint8_t address[16], uint8_t out[16]) {
+    uint8_t ipv4[4];
+    if (memcmp(address + form->prefix_at, form->prefix, form->prefix_len) != 0) {
+        return false;
     }
-    return false;
+    for (size_t i = 0; i < sizeof(ipv4); i++) {
+        ipv4[i] = address[form->parts[i]] ^ form->mask;
+    }
+    from_ipv4(ipv4, out);
+    return true;
+}
+
+/* Where one prefix has several forms, all but one find zeros in an address that is of another. */
+static bool is_of_another_form(const struct form *form, const uint8_t inner[16]) {
+    return form->prefix_len == 6 && inner[12] == 0;
 }
 
 static bool is_fine(const uint8_t address[16], const char *const *allowed) {
@@ -132,7 +150,13 @@ static bool is_fine(const uint8_t address[16], const char *const *allowed) {
     if (any_holds(refused, ARRAY_LEN(refused), address)) {
         return false;
     }
-    return !unpack(address, inner) || any_holds(allowed, allowed_count, inner) || !any_holds(refused, ARRAY_LEN(refused), inner);
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+        if (unpack(&forms[i], address, inner) && !is_of_another_form(&forms[i], inner) &&
+            !any_holds(allowed, allowed_count, inner) && any_holds(refused, ARRAY_LEN(refused), inner)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool address_is_allowed(const struct sockaddr *address, const char *const *allowed) {

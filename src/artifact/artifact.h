@@ -79,6 +79,8 @@ struct artifact_progress {
     _Atomic uint64_t bytes_total; /* 0 = not known yet */
     _Atomic bool is_cancelled;    /* the fetch ends soon, with ERROR_TIMEOUT; what was staged stays */
 };
+/* 0 to 100, also when more came than was said before. */
+unsigned artifact_percent(uint64_t done, uint64_t total);
 /* ERROR_TIMEOUT when it was cancelled; NULL = nobody can. */
 int artifact_progress_check(const struct artifact_progress *progress, struct error *err) DAVIT_MUST_USE;
 

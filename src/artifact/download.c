@@ -79,7 +79,7 @@ struct download {
     uint64_t bytes_max;
     int64_t started_ms;
     int64_t said_ms;
-    uint64_t said_percent;
+    unsigned said_percent;
     uint64_t resumed_bytes;
     uint64_t received_bytes; /* what was thrown away too */
     struct pace pace;
@@ -113,15 +113,15 @@ static void show(struct download *download) {
     uint64_t done = bytes_done(download);
     atomic_store(&download->args->progress->bytes_done, done);
     uint64_t total = atomic_load(&progress->bytes_total);
-    uint64_t percent = total > 0 ? done * 100 / total : 0;
+    unsigned percent = artifact_percent(done, total);
     int64_t now_ms = clock_now_ms();
     bool is_due = now_ms - download->said_ms >= SAY_EVERY_MS ||
                   (now_ms - download->said_ms >= 1000 && percent >= download->said_percent + 10);
     if (is_due) {
         int64_t spent_ms = now_ms - download->started_ms;
         double rate = spent_ms > 0 ? (double)(done - download->resumed_bytes) / 1000.0 / (double)spent_ms : 0;
-        log_info("downloading %s: %.1f of %.1f MB (%llu %%), %.1f MB/s", download->args->label, (double)done / 1e6,
-                 (double)total / 1e6, (unsigned long long)percent, rate);
+        log_info("downloading %s: %.1f of %.1f MB (%u %%), %.1f MB/s", download->args->label, (double)done / 1e6,
+                 (double)total / 1e6, percent, rate);
         download->said_ms = now_ms;
         download->said_percent = percent;
     }

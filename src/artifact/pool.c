@@ -351,9 +351,11 @@ const char *artifact_ticket_words(struct artifact_ticket *ticket) {
     struct artifact_ticket_state state = artifact_ticket_state(ticket);
     if (state.is_waiting) {
         (void)snprintf(ticket->words, sizeof(ticket->words), "waiting for other downloads");
+    } else if (state.stage == ARTIFACT_DOWNLOADING && state.bytes_done > state.bytes_total) { /* nobody said how much it is */
+        (void)snprintf(ticket->words, sizeof(ticket->words), "downloading, %.1f MB so far", (double)state.bytes_done / 1e6);
     } else if (state.stage == ARTIFACT_DOWNLOADING && state.bytes_total > 0) {
-        (void)snprintf(ticket->words, sizeof(ticket->words), "downloading %llu %% of %.1f MB",
-                       (unsigned long long)(state.bytes_done * 100 / state.bytes_total), (double)state.bytes_total / 1e6);
+        (void)snprintf(ticket->words, sizeof(ticket->words), "downloading %u %% of %.1f MB",
+                       artifact_percent(state.bytes_done, state.bytes_total), (double)state.bytes_total / 1e6);
     } else {
         (void)snprintf(ticket->words, sizeof(ticket->words), "%s", words[state.stage]);
     }

@@ -130,15 +130,14 @@ static void show_bar(const struct artifact_progress *progress, int64_t spent_ms)
         (void)fprintf(stderr, "\r\x1b[K%s", words[stage]);
         return;
     }
-    size_t full = (size_t)(done * (sizeof(bar) - 1) / total);
-    full = full < sizeof(bar) - 1 ? full : sizeof(bar) - 1;
+    size_t full = artifact_percent(done, total) * (sizeof(bar) - 1) / 100;
     memset(bar, '.', sizeof(bar) - 1);
     memset(bar, '#', full);
     bar[sizeof(bar) - 1] = '\0';
     artifact_format_bytes(done, done_text, sizeof(done_text));
     artifact_format_bytes(total, total_text, sizeof(total_text));
-    (void)fprintf(stderr, "\r\x1b[K[%s] %3llu %%  %s of %s  %.1f MB/s", bar, (unsigned long long)(done * 100 / total), done_text,
-                  total_text, spent_ms > 0 ? (double)done / 1000.0 / (double)spent_ms : 0);
+    (void)fprintf(stderr, "\r\x1b[K[%s] %3u %%  %s of %s  %.1f MB/s", bar, artifact_percent(done, total), done_text, total_text,
+                  spent_ms > 0 ? (double)done / 1000.0 / (double)spent_ms : 0);
 }
 
 static struct pull *interrupted; /* whom a signal concerns */

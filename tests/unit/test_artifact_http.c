@@ -27,9 +27,24 @@ static bool is_allowed(const char *text, const char *const *allowed) {
 
 static void test_addresses(void **state) {
     (void)state;
-    static const char *const fine[] = {
-        "127.0.0.1", "10.0.0.1",    "192.168.1.1",     "100.64.0.1",       "8.8.8.8",         "::1",
-        "fd00::1",   "2001:db8::1", "::ffff:10.0.0.1", "64:ff9b::808:808", "169.253.255.255", "169.255.0.1"};
+    static const char *const fine[] = {"127.0.0.1",
+                                       "10.0.0.1",
+                                       "192.168.1.1",
+                                       "100.64.0.1",
+                                       "8.8.8.8",
+                                       "::1",
+                                       "fd00::1",
+                                       "2001:db8::1",
+                                       "::ffff:10.0.0.1",
+                                       "64:ff9b::808:808",
+                                       "64:ff9b:1::808:808",
+                                       "64:ff9b:1:808:8:800::",
+                                       "::ffff:0:8.8.8.8",
+                                       "2001:0:808:808::f7f7:f7f7",
+                                       "2001:db8::5efe:10.0.0.1",
+                                       "2002:808:808::1",
+                                       "169.253.255.255",
+                                       "169.255.0.1"};
     static const char *const refused[] = {"169.254.169.254",
                                           "169.254.0.1",
                                           "169.254.170.23",
@@ -49,7 +64,15 @@ static void test_addresses(void **state) {
                                           "::169.254.169.254",
                                           "64:ff9b::a9fe:a9fe",
                                           "64:ff9b:1::a9fe:a9fe",
+                                          "64:ff9b:1:a9fe:a9:fe00::",   /* a.b.c.d in the 48 bits after /48 */
+                                          "64:ff9b:1:a9:fe:a9fe::",     /* /56 */
+                                          "64:ff9b:1:0:a9:fea9:fe00:0", /* /64 */
                                           "2002:a9fe:a9fe::1",
+                                          "::ffff:0:169.254.169.254",
+                                          "2001:0:a9fe:a9fe::1", /* Teredo's server */
+                                          "2001::5601:5601",     /* and client, inverted */
+                                          "2001:db8::5efe:169.254.169.254",
+                                          "2001:db8::200:5efe:100.100.100.200",
                                           "::"};
     static const char *const opened[] = {"169.254.169.0/24", "fd00:ec2::254", NULL};
     for (size_t i = 0; i < ARRAY_LEN(fine); i++) {
@@ -67,6 +90,16 @@ static void test_addresses(void **state) {
     assert_true(is_allowed("fd00:ec2::254", opened));
     assert_false(is_allowed("169.254.170.2", opened));
     assert_false(is_allowed("fd00:ec2::255", opened));
+}
+
+static void test_percent(void **state) {
+    (void)state;
+    assert_int_equal(artifact_percent(0, 0), 0);
+    assert_int_equal(artifact_percent(5, 0), 0);
+    assert_int_equal(artifact_percent(41, 100), 41);
+    assert_int_equal(artifact_percent(99, 100), 99);
+    assert_int_equal(artifact_percent(250, 100), 100);
+    assert_int_equal(artifact_percent(UINT64_MAX / 2, UINT64_MAX), 50);
 }
 
 static void test_hosts_and_lists(void **state) {
@@ -345,13 +378,10 @@ static void test_file_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_addresses),
-        cmocka_unit_test(test_hosts_and_lists),
-        cmocka_unit_test(test_an_answer),
-        cmocka_unit_test(test_redirects),
-        cmocka_unit_test(test_redirects_that_are_not_followed),
-        cmocka_unit_test(test_tries),
-        cmocka_unit_test(test_the_end_of_a_fetch),
+        cmocka_unit_test(test_addresses),       cmocka_unit_test(test_percent),
+        cmocka_unit_test(test_hosts_and_lists), cmocka_unit_test(test_an_answer),
+        cmocka_unit_test(test_redirects),       cmocka_unit_test(test_redirects_that_are_not_followed),
+        cmocka_unit_test(test_tries),           cmocka_unit_test(test_the_end_of_a_fetch),
         cmocka_unit_test(test_file_names),
     };
     return cmocka_run_group_tests_name("artifact_http", tests, NULL, NULL);
