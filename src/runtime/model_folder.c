@@ -7,8 +7,7 @@
 #define MODEL_TIMEOUT_MS (24 * 3600 * 1000LL)
 #define MODEL_PARTS 8
 
-struct model_folder *model_folder_open(const char *path, struct loop *loop, const struct artifact_options *artifacts,
-                                       struct error *err) {
+struct model_folder *model_folder_open(const char *path, const struct artifact_options *artifacts, struct error *err) {
     if (file_make_dirs(path, 0755, err) < 0) {
         return NULL;
     }
@@ -26,8 +25,11 @@ struct model_folder *model_folder_open(const char *path, struct loop *loop, cons
         model_folder_free(folder);
         return NULL;
     }
-    folder->pool = artifact_pool_new(loop, folder->cache, MODEL_FETCHES_MAX);
     return folder;
+}
+
+void model_folder_start(struct model_folder *folder, struct loop *loop) {
+    folder->pool = artifact_pool_new(loop, folder->cache, MODEL_FETCHES_MAX);
 }
 
 void model_folder_free(struct model_folder *folder) {

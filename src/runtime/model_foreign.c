@@ -94,6 +94,14 @@ static bool has_weights(int model) {
     return weights.count > 0 && weights.numbered == weights.wanted;
 }
 
+enum model_state model_foreign_state(enum model_foreign found) {
+    static const enum model_state states[] = {[MODEL_FOREIGN_NONE] = MODEL_NOT_EXIST,
+                                              [MODEL_FOREIGN_HALF] = MODEL_NO_OPERATION,
+                                              [MODEL_FOREIGN_COMING] = MODEL_DOWNLOADING,
+                                              [MODEL_FOREIGN_WHOLE] = MODEL_DOWNLOADED};
+    return states[found];
+}
+
 static enum model_foreign look_for(int model, const char *source) {
     cleanup_free char *path = xasprintf(".cache/%s/download", source);
     cleanup_close int notes = openat(model, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

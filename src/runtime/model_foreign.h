@@ -7,7 +7,7 @@
 #ifndef DAVIT_RUNTIME_MODEL_FOREIGN_H
 #define DAVIT_RUNTIME_MODEL_FOREIGN_H
 
-#include <stdbool.h>
+#include "runtime/models.h"
 
 enum model_foreign {
     MODEL_FOREIGN_NONE,
@@ -18,6 +18,8 @@ enum model_foreign {
 
 /* *ret_source: "huggingface", "s3" or "tos", when it is not NONE. */
 enum model_foreign model_foreign_look(const char *folder, const char *name, const char **ret_source);
+enum model_state model_foreign_state(enum model_foreign found);
+
 /* Those of a folder whose names have one or two parts. */
 void model_foreign_each(const char *folder,
                         void (*visit)(void *arg, const char *name, const char *source, enum model_foreign found), void *arg);

@@ -2,7 +2,8 @@
  *
  * One name in one folder has one download under way, whoever asks for it. One that was cut goes on when it is asked for again,
  * after a restart too. What is there is told to be there without asking its source, until another URL, revision or set of files is
- * wanted under the name, or `force_download`. On the loop; the fetching is the threads' of a pool a folder. */
+ * wanted under the name, or `force_download`. On the loop; the fetching is the threads' of a pool a folder, and whatever else the
+ * disk is asked for a thread's of its own, since a file server may not answer. */
 #ifndef DAVIT_RUNTIME_MODELS_H
 #define DAVIT_RUNTIME_MODELS_H
 
@@ -18,8 +19,10 @@ struct models;
 struct models_options {
     struct loop *loop;
     const struct artifact_options *artifacts; /* as of adapters; cache and sizes are models' own */
-    /* A download ended; found NULL = it failed. */
-    void (*on_ended)(void *arg, const struct artifact_found *found, int64_t took_ms);
+    /* A download ended. */
+    void (*on_ended)(void *arg, bool is_well, bool was_cached);
+    /* Somebody who waits for a model should look at it. */
+    void (*on_change)(void *arg);
     void *arg;
 };
 
@@ -30,6 +33,7 @@ const char *model_state_name(enum model_state state);
 struct model_status {
     const char *name;
     const char *folder;
+    const char *root; /* where it is; NULL = <folder>/<name> */
     const char *source;
     enum model_state state;
     bool is_beginning;       /* its source was asked and has not answered yet */
@@ -42,13 +46,17 @@ struct model_status {
 struct models *models_new(const struct models_options *options);
 void models_free(struct models *models); /* what runs is cancelled, and goes on in another process */
 
-/* Begins, or joins what is under way. ERROR_CONFLICT: something else comes under that name now. ERROR_EXISTS: what has
- * the name is no link. ERROR_BUSY, ERROR_IO. */
-int models_download(struct models *models, const struct model_request *request, struct error *err) DAVIT_MUST_USE;
+/* Begins, or joins what is under way; models_look says what becomes of it. Takes what is in the request. ERROR_CONFLICT: something
+ * else comes under that name now. ERROR_BUSY. */
+int models_download(struct models *models, struct model_request *request, struct error *err) DAVIT_MUST_USE;
 /* How it is; borrowed until the loop turns. false = nobody asked for it. */
 bool models_look(struct models *models, const char *folder, const char *name, struct model_status *ret);
-/* All of a folder, those of earlier processes and of other programs (runtime/model_foreign.h) too. */
-void models_each(struct models *models, const char *folder, void (*show)(void *arg, const struct model_status *status), void *arg);
+/* All of a folder, those of earlier processes and of other programs (runtime/model_foreign.h) too: one after another, NULL after
+ * the last, when the disk was looked at. */
+struct models_listing;
+struct models_listing *models_list(struct models *models, const char *folder,
+                                   void (*show)(void *arg, const struct model_status *status), void *arg);
+void models_listing_leave(struct models_listing *listing); /* no callback follows */
 /* Those that are being fetched, of all folders. */
 void models_each_running(struct models *models, void (*show)(void *arg, const struct model_status *status), void *arg);
 

@@ -104,16 +104,17 @@ void runtime_metrics_answered(struct runtime_metrics *metrics, const char *metho
     }
 }
 
-static const char *outcome_of(const struct artifact_found *found) {
-    return found == NULL ? "failed" : found->was_cached ? "cached" : "fetched";
+static const char *outcome_of(bool is_well, bool was_cached) {
+    return !is_well ? "failed" : was_cached ? "cached" : "fetched";
 }
 
-void runtime_metrics_model(struct runtime_metrics *metrics, const struct artifact_found *found) {
-    metric_add(metrics->models, (const char *[]){outcome_of(found)}, 1);
+void runtime_metrics_model(struct runtime_metrics *metrics, bool is_well, bool was_cached) {
+    metric_add(metrics->models, (const char *[]){outcome_of(is_well, was_cached)}, 1);
 }
 
 void runtime_metrics_fetched(struct runtime_metrics *metrics, const struct artifact_found *found, int64_t took_ms) {
-    metric_observe(metrics->downloads, (const char *[]){outcome_of(found)}, (double)took_ms / 1000);
+    metric_observe(metrics->downloads, (const char *[]){outcome_of(found != NULL, found != NULL && found->was_cached)},
+                   (double)took_ms / 1000);
     if (found != NULL && found->was_cached) {
         metric_add(metrics->hits, NULL, 1);
     } else if (found != NULL) {

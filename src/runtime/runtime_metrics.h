@@ -36,6 +36,6 @@ void runtime_metrics_answered(struct runtime_metrics *metrics, const char *metho
 /* A fetch ended; found NULL = it failed. */
 void runtime_metrics_fetched(struct runtime_metrics *metrics, const struct artifact_found *found, int64_t took_ms);
 /* The same of a base model. */
-void runtime_metrics_model(struct runtime_metrics *metrics, const struct artifact_found *found);
+void runtime_metrics_model(struct runtime_metrics *metrics, bool is_well, bool was_cached);
 
 #endif

@@ -113,10 +113,9 @@ static void on_fetched(void *arg, const struct artifact_found *found, int64_t to
     cache_gauge_count(&service->gauge);
 }
 
-static void on_model_ended(void *arg, const struct artifact_found *found, int64_t took_ms) {
+static void on_model_ended(void *arg, bool is_well, bool was_cached) {
     struct service *service = arg;
-    (void)took_ms;
-    runtime_metrics_model(&service->metrics, found);
+    runtime_metrics_model(&service->metrics, is_well, was_cached);
 }
 
 /* ---- the service ---- */
@@ -149,8 +148,11 @@ int service_init(struct service *service, struct loop *loop, const struct servic
                                                           .residents = &service->residents,
                                                           .on_fetched = on_fetched,
                                                           .arg = service});
-    service->models = models_new(&(struct models_options){
-        .loop = loop, .artifacts = &service->options.artifacts, .on_ended = on_model_ended, .arg = service});
+    service->models = models_new(&(struct models_options){.loop = loop,
+                                                          .artifacts = &service->options.artifacts,
+                                                          .on_ended = on_model_ended,
+                                                          .on_change = service_on_model_change,
+                                                          .arg = service});
     service->server = http_server_new(&(struct http_server_options){
         .loop = loop,
         .body_bytes_max = BODY_BYTES_MAX,

@@ -11,6 +11,7 @@ void service_call_end(struct service_call *call) {
     if (call->has_patience) {
         timer_release(&call->patience);
     }
+    json_decref(call->model.cards);
     free(call->model.folder);
     free(call->model.name);
     free(call);
@@ -23,6 +24,9 @@ static void on_gone(void *arg) {
     }
     if (call->waiter != NULL) {
         loader_leave(call->waiter);
+    }
+    if (call->model.listing != NULL) {
+        models_listing_leave(call->model.listing);
     }
     service_call_end(call);
 }

@@ -25,7 +25,9 @@ struct service_call {
         char *name;
         int64_t until_ms;
         bool waits_for_all; /* not for the source's answer alone */
-    } model;                /* that is being downloaded */
+        struct models_listing *listing;
+        json_t *cards; /* of the list, so far */
+    } model;           /* that is being downloaded, or models that are listed */
     LIST_ENTRY(service_call) next;
 };
 
@@ -51,6 +53,7 @@ service_page service_health, service_ready, service_metrics, service_models;
 service_page service_model_download, service_model_list;
 service_page service_load, service_unload;
 
-void service_on_progress(void *arg); /* of service.progress: says how far fetches are */
+void service_on_model_change(void *arg); /* whoever waits for a model looks at it */
+void service_on_progress(void *arg);     /* of service.progress: says how far fetches are */
 
 #endif

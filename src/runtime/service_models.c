@@ -2,14 +2,10 @@
  *
  * The answer to a download comes when its source has said what there is (so "no such model" is a 404), or after a few seconds; with
  * "Prefer: wait=N" when the model is there, or after N seconds. Cards have what the reference's have, and more beside it. */
-#include "adapter/artifact_url.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "runtime/models.h"
 #include "runtime/service_call.h"
-
-#include <string.h>
-#include <sys/stat.h>
 
 #define ANSWER_MS 5000
 #define LOOK_MS 25
@@ -17,7 +13,7 @@
 /* ---- cards ---- */
 
 static json_t *card_of(const struct model_status *status) {
-    cleanup_free char *root = path_join(status->folder, status->name);
+    cleanup_free char *root = status->root != NULL ? xstrdup(status->root) : path_join(status->folder, status->name);
     json_t *card = json_pack("{s:s,s:s,s:s,s:s}", "model_name", status->name, "model_root_path", root, "source", status->source,
                              "model_status", model_state_name(status->state));
     json_t *words = status->words[0] != '\0' ? json_string(status->words) : NULL;
@@ -93,7 +89,19 @@ static void look(void *arg) {
     }
 }
 
-static void wait_for(struct service_call *call, const struct model_request *wanted) {
+void service_on_model_change(void *arg) {
+    struct service *service = arg;
+    struct service_call *call = NULL;
+    LIST_FOREACH(call, &service->calls, next) {
+        if (call->model.name != NULL) {
+            timer_set(&call->patience, 0);
+        }
+    }
+}
+
+/* Takes what is in the request. */
+static void wait_for(struct service_call *call, struct model_request *wanted) {
+    struct error err = {0};
     int64_t wait_ms = service_wanted_wait_ms(call->request);
     call->model.folder = xstrdup(wanted->folder);
     call->model.name = xstrdup(wanted->name);
@@ -101,23 +109,11 @@ static void wait_for(struct service_call *call, const struct model_request *want
     call->model.until_ms = call->begun_ms + (wait_ms >= 0 ? wait_ms : ANSWER_MS);
     timer_init(&call->patience, call->service->loop, look, call);
     call->has_patience = true;
-    look(call);
-}
-
-/* What lies on this machine is used where it is. */
-static void answer_local(struct service_call *call, const struct model_request *wanted) {
-    const char *path = artifact_local_path(wanted->url);
-    struct stat status;
-    struct error err = {0};
-    if (path == NULL || stat(path, &status) < 0) {
-        error_set(&err, ERROR_NOT_FOUND, "model_uri: there is no %s on this machine", path != NULL ? path : wanted->url);
+    if (models_download(call->service->models, wanted, &err) < 0) {
         end_with_refusal(call, &err);
-        return;
+    } else {
+        look(call);
     }
-    cleanup_json json_t *card = json_pack("{s:s,s:s,s:s,s:s}", "model_name", wanted->name, "model_root_path", path, "source",
-                                          wanted->source, "model_status", model_state_name(MODEL_DOWNLOADED));
-    cleanup_free char *text = json_text(card);
-    service_call_end_with_json(call, 200, text);
 }
 
 void service_model_download(struct service *service, struct http_request *request, const char *endpoint,
@@ -126,30 +122,29 @@ void service_model_download(struct service *service, struct http_request *reques
     const char *text = http_request_body(request, &len);
     cleanup_buffer struct buffer refusal = BUFFER_INIT;
     struct model_request wanted;
-    struct error err = {0};
     if (model_request_parse(text, len, &service->options.models, &wanted, &refusal) < 0) {
         service_reply_json(service, request, endpoint, 422, buffer_text(&refusal));
         return;
     }
     struct service_call *call = service_call_begin(service, request, endpoint, authorization);
-    if (strcmp(wanted.source, "local") == 0) {
-        answer_local(call, &wanted);
-    } else if (models_download(service->models, &wanted, &err) < 0) {
-        end_with_refusal(call, &err);
-    } else {
-        wait_for(call, &wanted);
-    }
-    model_request_release(&wanted);
+    wait_for(call, &wanted);
 }
 
 /* ---- list ---- */
 
 static void add_card(void *arg, const struct model_status *status) {
-    json_array_append_new(arg, card_of(status));
+    struct service_call *call = arg;
+    if (status != NULL) {
+        json_array_append_new(call->model.cards, card_of(status));
+        return;
+    }
+    call->model.listing = NULL;
+    cleanup_json json_t *list = json_pack("{s:s,s:O}", "object", "list", "data", call->model.cards);
+    cleanup_free char *text = json_text(list);
+    service_call_end_with_json(call, 200, text);
 }
 
 void service_model_list(struct service *service, struct http_request *request, const char *endpoint, const char *authorization) {
-    (void)authorization;
     size_t len = 0;
     const char *body = http_request_body(request, &len);
     cleanup_buffer struct buffer refusal = BUFFER_INIT;
@@ -158,9 +153,7 @@ void service_model_list(struct service *service, struct http_request *request, c
         service_reply_json(service, request, endpoint, 422, buffer_text(&refusal));
         return;
     }
-    cleanup_json json_t *cards = json_array();
-    models_each(service->models, folder, add_card, cards);
-    cleanup_json json_t *list = json_pack("{s:s,s:O}", "object", "list", "data", cards);
-    cleanup_free char *text = json_text(list);
-    service_reply_json(service, request, endpoint, 200, text);
+    struct service_call *call = service_call_begin(service, request, endpoint, authorization);
+    call->model.cards = json_array();
+    call->model.listing = models_list(service->models, folder, add_card, call);
 }
