@@ -4,8 +4,10 @@ import os
 import subprocess
 
 import pytest
+from fake_gcs import FakeGcs
 from fake_hub import FakeHub
 from fake_s3 import FakeS3, User
+from huggingface_hub import snapshot_download
 from model_files import EXTRAS, files_in, make_model, safetensors
 from web_server import WebServer
 from world import SLOW, World
@@ -91,6 +93,32 @@ def test_of_s3_with_several_parts_and_cuts(s3, pull):
     assert len(ranges) >= 3, ranges
     target, result = pull("s3://models/none", **environment)
     assert result.returncode != 0 and "holds no file of a model" in result.stderr
+
+
+def test_of_gcs_in_pages(tmp_path, pull):
+    gcs = FakeGcs(tmp_path)
+    try:
+        model = make_model(shards=9)
+        for name, data in {**model, **EXTRAS}.items():
+            gcs.put(f"base/{name}", data)
+        gcs.page_size = 4
+        target, result = pull("gs://models/base", STORAGE_EMULATOR_HOST=gcs.host)
+        assert result.returncode == 0 and files_in(target) == model, result.stderr
+        target, result = pull("gs://models/none", STORAGE_EMULATOR_HOST=gcs.host)
+        assert result.returncode != 0 and "holds no file of a model" in result.stderr
+    finally:
+        gcs.close()
+
+
+def test_of_the_local_hub_cache(hub, tmp_path, pull):
+    model = make_model()
+    hub.put("org/base", {**model, **EXTRAS})
+    snapshot_download("org/base", cache_dir=tmp_path / "hub", endpoint=hub.url)
+    before = len(hub.requests)
+    target, result = pull("hf://org/base", HF_ENDPOINT=hub.url, HF_HUB_CACHE=str(tmp_path / "hub"), HF_HUB_OFFLINE="1")
+    assert result.returncode == 0 and files_in(target) == model and len(hub.requests) == before, result.stderr
+    target, result = pull("hf://org/none", HF_ENDPOINT=hub.url, HF_HUB_CACHE=str(tmp_path / "hub"), HF_HUB_OFFLINE="1")
+    assert result.returncode != 0 and len(hub.requests) == before
 
 
 def test_what_is_no_model(hub, pull):
