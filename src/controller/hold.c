@@ -303,7 +303,9 @@ void hold_note_failure(struct hold *hold, const char *revision, const struct dia
     }
     hold->running = HOLD_IDLE;
     hold->is_fetching = false;
-    hold->is_recalled = hold->is_recalled && answer->outcome != DIALECT_FAILED && answer->outcome != DIALECT_PERMANENT;
+    bool is_against_it = answer->outcome == DIALECT_FAILED || answer->outcome == DIALECT_PERMANENT;
+    hold->is_rolled |= hold->is_recalled && is_against_it && hold->unpublished_ms != 0; /* it was out, and stays out */
+    hold->is_recalled = hold->is_recalled && !is_against_it;
     hold->failures++;
     hold->outcome = answer->outcome;
     hold->reason = reason;
@@ -360,9 +362,10 @@ void hold_note_unload(struct hold *hold, const struct dialect_answer *answer, in
         hold->load_ms = -1;
         hold_forgive(hold);
     } else {
-        bool was_recalled = hold->is_recalled; /* that it did not go says nothing against what it is */
+        bool was_recalled = hold->is_recalled, was_rolled = hold->is_rolled; /* that it did not go says nothing of what it is */
         hold_note_failure(hold, hold->revision, answer, HOLD_REASON_UNLOAD, now_ms);
         hold->is_recalled = was_recalled;
+        hold->is_rolled = was_rolled;
     }
 }
 

@@ -241,8 +241,8 @@ static int turns_to_roll(const struct plan_input *input, const struct plan *plan
             continue;
         }
         bool is_current = plan_is_current(input, pod);
-        bool has_left =
-            hold->state == HOLD_LOADED && !is_revision(input, hold) && !pod->is_published && (hold->is_proved || hold->is_recalled);
+        /* Also with weights that are wanted again, until they have answered again. */
+        bool has_left = hold->state == HOLD_LOADED && !pod->is_published && (hold->is_proved || hold->is_recalled);
         bool may_have_left = hold->state == HOLD_MAYBE && !pod->is_published; /* the next list tells */
         wanted++;
         is_known_good |= is_current;

@@ -473,6 +473,46 @@ static void test_a_restart_knows_who_cannot_be_unloaded(void **state) {
     }
 }
 
+/* The last that has other weights than are wanted, -1 while there are several. */
+static int last_to_roll(struct world *world) {
+    char root[WORLD_ROOT_BYTES];
+    int last = -1, count = 0;
+    world_expected_root(world, 0, root);
+    for (int p = 0; p < 3; p++) {
+        bool is_old = strcmp(world->pods[p].roots[0], root) != 0;
+        count += is_old;
+        last = is_old ? p : last;
+    }
+    return count == 1 ? last : -1;
+}
+
+/* ... also when the weights that it has are wanted again, and do not answer. */
+static void test_who_cannot_be_unloaded_is_out_with_weights_that_come_back(void **state) {
+    (void)state;
+    struct world world;
+    for (int i = 0; i < 6; i++) {
+        world_begin(&world, 5 + (unsigned)i, 3);
+        world_create(&world, 0, -1);
+        world_run(&world, 5000);
+        world_set_url(&world, 0, 2);
+        while (last_to_roll(&world) < 0 && world_step(&world, world.now_ms + 60000)) {
+        }
+        int last = last_to_roll(&world);
+        world.pods[last].mood = REFUSES;
+        world_run(&world, 10000);
+        assert_false(world_is_published(&world, 0, last));
+        assert_int_equal(world_count_published(&world, 0), 2);
+        world_restart_controller(&world);
+        world_run(&world, 10000);
+        world_set_url(&world, 0, 1);
+        assert_int_equal(least_published(&world, 60000), 2);
+        world.pods[last].mood = GOOD;
+        world_run(&world, 120000);
+        world_assert_settled(&world);
+        world_end(&world);
+    }
+}
+
 static void test_a_restart_does_not_begin_a_deletion_anew(void **state) {
     (void)state;
     struct world world;
@@ -728,6 +768,7 @@ int main(void) {
         cmocka_unit_test(test_a_restart_knows_what_was_being_loaded),
         cmocka_unit_test(test_what_was_rolled_and_serves_is_not_out),
         cmocka_unit_test(test_a_restart_knows_who_cannot_be_unloaded),
+        cmocka_unit_test(test_who_cannot_be_unloaded_is_out_with_weights_that_come_back),
         cmocka_unit_test(test_a_restart_does_not_begin_a_deletion_anew),
         cmocka_unit_test(test_a_deletion_waits_for_a_pod_that_answers),
         cmocka_unit_test(test_what_arrives_after_a_restart_is_unloaded),
