@@ -237,8 +237,8 @@ static int turns_to_roll(const struct plan_input *input, const struct plan *plan
     for (size_t i = 0; i < input->pod_count; i++) {
         const struct plan_pod *pod = &input->pods[i];
         const struct hold *hold = pod->hold;
-        if (!plan->is_wanted[i] || !pod->is_ready || pod->is_unreachable) {
-            continue;
+        if (!plan->is_wanted[i] || !pod->is_ready || pod->is_unreachable || hold->state == HOLD_CONFLICT) {
+            continue; /* something else keeps it out */
         }
         bool is_current = plan_is_current(input, pod);
         /* Also with weights that are wanted again, until they have answered again. */

@@ -87,7 +87,8 @@ static void check_roll(struct world *world, int a, const struct plan_input *inpu
     for (size_t i = 0; i < input->pod_count; i++) {
         const struct plan_pod *pod = &input->pods[i];
         int *rolling = &adapter->rolling_start[slots[i]];
-        bool counts = plan->is_wanted[i] && pod->is_ready && !pod->is_unreachable;
+        bool is_taken = pod->hold->state == HOLD_CONFLICT;
+        bool counts = plan->is_wanted[i] && pod->is_ready && !pod->is_unreachable && !is_taken;
         wanted += counts;
         bool is_in = is_in_plan(adapter, plan, pod);
         if (*rolling != 0 && (!counts || is_in || *rolling != world->pods[slots[i]].start || plan_is_current(input, pod))) {

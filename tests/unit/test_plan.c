@@ -304,6 +304,32 @@ static void test_nothing_is_unloaded_that_is_being_published(void **state) {
     }
 }
 
+/* A pod on which somebody else took the name while it was out is not waited for: the others get the new weights. */
+static void test_a_conflict_does_not_stop_a_roll(void **state) {
+    (void)state;
+    struct world world;
+    char root[WORLD_ROOT_BYTES];
+    world_begin(&world, 5, 3);
+    world_create(&world, 0, -1);
+    world_run(&world, 5000);
+    world_set_url(&world, 0, 2);
+    while (world.adapters[0].unloads == 0 && world_step(&world, world.now_ms + 10000)) {
+    }
+    while (world_step(&world, world.now_ms + 10000) && world.pods[0].roots[0][0] != '\0' && world.pods[1].roots[0][0] != '\0' &&
+           world.pods[2].roots[0][0] != '\0') {
+    }
+    int taken = world.pods[0].roots[0][0] == '\0' ? 0 : world.pods[1].roots[0][0] == '\0' ? 1 : 2;
+    snprintf(world.pods[taken].roots[0], WORLD_ROOT_BYTES, "/somebody/elses");
+    world_touch(&world, taken);
+    world_run(&world, 60000);
+    world_expected_root(&world, 0, root);
+    for (int p = 0; p < 3; p++) {
+        assert_string_equal(world.pods[p].roots[0], p == taken ? "/somebody/elses" : root);
+        assert_int_equal(world_is_published(&world, 0, p), p != taken);
+    }
+    world_end(&world);
+}
+
 static void test_conflict_comes_after_failure(void **state) {
     (void)state;
     struct world world;
@@ -762,6 +788,7 @@ int main(void) {
         cmocka_unit_test(test_nothing_is_unloaded_that_is_being_published),
         cmocka_unit_test(test_a_drain_ends_with_the_last_request),
         cmocka_unit_test(test_a_gauge_that_was_read_too_soon_ends_no_drain),
+        cmocka_unit_test(test_a_conflict_does_not_stop_a_roll),
         cmocka_unit_test(test_conflict_comes_after_failure),
         cmocka_unit_test(test_full_pod_stays_full_after_a_restart),
         cmocka_unit_test(test_a_restart_takes_no_second_pod_out),
