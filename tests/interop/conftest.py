@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from engines import Engines  # noqa: E402
 
 numbers = itertools.count(1)  # of namespaces
 CRD = ROOT / "deploy/crd/modeladapters.yaml"
+GATEWAY_GROUP = "gateway.networking.k8s.io"
+GATEWAY_STAND_INS = ROOT / "tests/fixtures/gateway_api/crds.yaml"
+GATEWAY_KINDS = ("httproutes", "referencegrants")
 
 
 def program(name):
@@ -64,3 +68,32 @@ def namespace(cluster, request):
 def engines(cluster, namespace):
     with Engines(cluster, namespace, program("davit")) as engines:
         yield engines
+
+
+# ---- the Gateway API ----
+
+@pytest.fixture(scope="session")
+def own_crds():
+    """Files of the Gateway API's own CRDs; None when they cannot be had."""
+    brought = subprocess.run([ROOT / "tests/interop/kubernetes/gateway-api"], stdout=subprocess.PIPE, text=True)
+    folder = Path(brought.stdout.strip())
+    return [folder / f"{GATEWAY_GROUP}_{kind}.yaml" for kind in GATEWAY_KINDS] if brought.returncode == 0 else None
+
+
+@pytest.fixture
+def gateway(cluster, engines, own_crds):
+    """The namespace of the gateway, on a cluster that has the Gateway API while the test runs."""
+    if cluster.is_external:
+        pytest.skip("DAVIT_TEST_KUBECONFIG is set: its Gateway API, or the lack of it, is not ours")
+    name = f"{engines.namespace[:50]}-gateway"
+    files = [part for file in own_crds or [GATEWAY_STAND_INS] for part in ("-f", str(file))]
+    cluster.kubectl("apply", "--server-side", *files)
+    cluster.kubectl("wait", "--for=condition=Established", *files, "--timeout=30s")
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    engines.kill("controller")
+    for route in cluster.get(f"httproutes.{GATEWAY_GROUP}", namespace=name) or []:  # of a test that failed
+        cluster.kubectl("patch", f"httproute.{GATEWAY_GROUP}", route["metadata"]["name"], "-n", name, "--type=merge", "-p",
+                        '{"metadata":{"finalizers":null}}', check=False)
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    cluster.kubectl("delete", *files, "--ignore-not-found", "--wait=true", "--timeout=30s")

@@ -2,7 +2,6 @@
 them, which take anything, where those cannot be had."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,38 +11,10 @@ from engines import TINY, Engines
 
 ROOT = Path(__file__).resolve().parents[3]
 STAND_INS = ROOT / "tests/fixtures/gateway_api/crds.yaml"
-KINDS = ("httproutes", "referencegrants")
 KUSTOMIZE = ROOT / "deploy/kustomize"
 RIGHTS = ("Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 GROUP = "gateway.networking.k8s.io"
 KEEP = "tests.davit/keep"  # a finalizer
-
-
-@pytest.fixture(scope="session")
-def own_crds():
-    """Files of the Gateway API's own CRDs; None when they cannot be had."""
-    brought = subprocess.run([ROOT / "tests/interop/kubernetes/gateway-api"], stdout=subprocess.PIPE, text=True)
-    folder = Path(brought.stdout.strip())
-    return [folder / f"{GROUP}_{kind}.yaml" for kind in KINDS] if brought.returncode == 0 else None
-
-
-@pytest.fixture
-def gateway(cluster, engines, own_crds):
-    """The namespace of the gateway, on a cluster that has the Gateway API while the test runs."""
-    if cluster.is_external:
-        pytest.skip("DAVIT_TEST_KUBECONFIG is set: its Gateway API, or the lack of it, is not ours")
-    name = f"{engines.namespace[:50]}-gateway"
-    files = [part for file in own_crds or [STAND_INS] for part in ("-f", str(file))]
-    cluster.kubectl("apply", "--server-side", *files)
-    cluster.kubectl("wait", "--for=condition=Established", *files, "--timeout=30s")
-    cluster.kubectl("create", "namespace", name)
-    yield name
-    engines.kill("controller")
-    for route in cluster.get(f"httproutes.{GROUP}", namespace=name) or []:  # of a test that failed
-        cluster.kubectl("patch", f"httproute.{GROUP}", route["metadata"]["name"], "-n", name, "--type=merge", "-p",
-                        '{"metadata":{"finalizers":null}}', check=False)
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
-    cluster.kubectl("delete", *files, "--ignore-not-found", "--wait=true", "--timeout=30s")
 
 
 def start(engines, gateway, **options):
