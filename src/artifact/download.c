@@ -39,11 +39,13 @@ struct item {
     uint64_t finished_bytes;
     struct follower *follower;
     uint64_t followed;
-    struct digester *digester; /* NULL = what is there is read for its hash */
+    char sha256[HASH_HEX_BYTES]; /* known already, of a copy of a local file; "" = not */
+    struct digester *digester;   /* NULL = what is there is read for its hash */
     uint64_t digested;
     bool is_unranged; /* its server sends the whole file in any case */
     bool must_restart;
     int restarts;
+    int64_t due_ms;                  /* nobody works at it before */
     char validator[VALIDATOR_BYTES]; /* what the first answer said; a later one that says otherwise is of another file */
     size_t next_chunk;               /* those before it are taken or whole */
     bool is_whole;
@@ -307,9 +309,12 @@ static int lane_ask(struct lane *lane, struct error *err) {
 }
 
 /* The next chunk that nobody works at, in order: the hash follows the beginning of a file. */
-static bool take_work(struct download *download, struct lane *lane) {
+static bool take_work(struct download *download, struct lane *lane, int64_t now_ms) {
     for (size_t i = 0; i < download->opened_count; i++) {
         struct item *item = &download->items[i];
+        if (item->due_ms > now_ms) {
+            continue;
+        }
         struct staged *staged = &item->staged;
         while (item->next_chunk < staged->chunk_count &&
                staged->done[item->next_chunk] == staged_chunk_bytes(staged, item->next_chunk)) {
@@ -325,6 +330,9 @@ static bool take_work(struct download *download, struct lane *lane) {
 }
 
 static void begin_hashing(const struct download *download, struct item *item) {
+    if (item->sha256[0] != '\0') {
+        return;
+    }
     if (is_large(item)) {
         item->follower = follower_start(item->staged.fd, item->staged.file, download->args->progress);
         item->followed = 0;
@@ -344,6 +352,10 @@ static void abandon_hashing(struct item *item) {
 
 static int finish_hashing(const struct download *download, struct item *item, char ret_sha256[HASH_HEX_BYTES], struct error *err) {
     const struct staged *staged = &item->staged;
+    if (item->sha256[0] != '\0') {
+        memcpy(ret_sha256, item->sha256, sizeof(item->sha256));
+        return 0;
+    }
     if (item->follower != NULL) {
         follower_advance(item->follower, staged_prefix(staged));
         return follower_finish(take_pointer(item->follower), ret_sha256, err);
@@ -354,10 +366,14 @@ static int finish_hashing(const struct download *download, struct item *item, ch
     return digests_of_file(staged->fd, staged->file, download->args->progress, ret_sha256, err);
 }
 
+/* At once when a server turned out to know no ranges; else after the pause that the try would have had. */
 static int restart(struct download *download, struct item *item, struct error *err) {
+    item->due_ms = item->restarts > 0 ? clock_now_ms() + exchange_pause_ms(item->restarts, 0) : 0;
     for (size_t i = 0; i < download->lane_count; i++) {
-        if (download->lanes[i].item == item) {
-            lane_clear(&download->lanes[i]);
+        struct lane *lane = &download->lanes[i];
+        if (lane->item == item) {
+            item->due_ms = lane->is_waiting && lane->due_ms > item->due_ms ? lane->due_ms : item->due_ms;
+            lane_clear(lane);
         }
     }
     abandon_hashing(item);
@@ -470,19 +486,7 @@ static int judge_all(struct download *download, struct error *err) {
 
 /* ---- files that lie here already ---- */
 
-static int copy_local(const struct download *download, struct item *item, struct error *err) {
-    struct staged *staged = &item->staged;
-    struct stat status;
-    cleanup_close int from = open(staged->file->local, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (from < 0 || fstat(from, &status) < 0) {
-        return error_set_errno(err, "%s", staged->file->local);
-    }
-    if (!S_ISREG(status.st_mode)) {
-        return error_set(err, ERROR_INVALID, "%s is not a regular file", staged->file->local);
-    }
-    if (staged_restart(staged, false, err) < 0) {
-        return -1;
-    }
+static int copy_bytes(const struct download *download, struct staged *staged, int from, struct error *err) {
     cleanup_free char *piece = xmalloc(COPY_BYTES);
     ssize_t got = 0;
     while ((got = read(from, piece, COPY_BYTES)) > 0) {
@@ -490,8 +494,34 @@ static int copy_local(const struct download *download, struct item *item, struct
             return -1;
         }
     }
-    item->is_whole = true;
-    return got < 0 ? error_set_errno(err, "%s", staged->file->local) : 0;
+    return got < 0 ? error_set(err, ERROR_INVALID, "%s cannot be read", staged->file->local) : 0;
+}
+
+/* A file of another program's cache: as good as what its source sends, when it is read and its hash is right. Else the source is
+ * asked. */
+static int copy_local(const struct download *download, struct item *item, struct error *err) {
+    struct staged *staged = &item->staged;
+    struct stat status;
+    struct error problem = {0};
+    cleanup_close int from = open(staged->file->local, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    bool is_file = from >= 0 && fstat(from, &status) == 0 && S_ISREG(status.st_mode);
+    if (staged_restart(staged, false, err) < 0) {
+        return -1;
+    }
+    int result = !is_file ? error_set(&problem, ERROR_INVALID, "%s is no file that may be read", staged->file->local)
+                          : copy_bytes(download, staged, from, &problem);
+    result = result < 0 ? -1 : digests_of_file(staged->fd, staged->file, download->args->progress, item->sha256, &problem);
+    if (result == 0) {
+        item->is_whole = true;
+        return 0;
+    }
+    item->sha256[0] = '\0';
+    if (problem.code != ERROR_INVALID) {
+        *err = problem;
+        return -1;
+    }
+    log_warn("%s is not taken from %s: %s", staged->file->name, staged->file->local, problem.message);
+    return staged_restart(staged, staged->file->bytes >= CHUNKED_BYTES, err);
 }
 
 /* ---- the end of a file ---- */
@@ -585,7 +615,7 @@ static int start_lanes(struct download *download, int64_t *ret_due_ms, struct er
     *ret_due_ms = now_ms + 1000; /* to say how far it is */
     for (size_t i = 0; i < download->lane_count; i++) {
         struct lane *lane = &download->lanes[i];
-        bool is_new = lane->item == NULL && take_work(download, lane);
+        bool is_new = lane->item == NULL && take_work(download, lane, now_ms);
         bool is_due = lane->item != NULL && lane->is_waiting && lane->due_ms <= now_ms;
         if ((is_new || is_due) && lane_ask(lane, err) < 0) {
             return -1;
@@ -593,6 +623,13 @@ static int start_lanes(struct download *download, int64_t *ret_due_ms, struct er
         if (lane->item != NULL) {
             busy = 1;
             *ret_due_ms = lane->is_waiting && lane->due_ms < *ret_due_ms ? lane->due_ms : *ret_due_ms;
+        }
+    }
+    for (size_t i = 0; i < download->opened_count; i++) {
+        int64_t item_due_ms = download->items[i].due_ms;
+        if (item_due_ms > now_ms) { /* begun anew, in a while */
+            busy = 1;
+            *ret_due_ms = item_due_ms < *ret_due_ms ? item_due_ms : *ret_due_ms;
         }
     }
     return busy;

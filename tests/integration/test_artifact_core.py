@@ -109,6 +109,14 @@ def test_a_server_without_ranges(server, pull):
     assert len(weights) <= server.served
 
 
+def test_a_server_without_ranges_that_cuts_is_not_hurried(server, pull):
+    server.faults.has_ranges, server.faults.cut_bytes = False, 3 * MIB
+    started = time.monotonic()
+    refused(pull(), "never came whole")
+    assert 3 <= server.gets <= 5
+    assert time.monotonic() - started > 0.5  # pauses of at least 0.125, 0.25 and so on seconds
+
+
 def test_a_server_without_lengths_or_head(server, pull):
     server.faults.has_head = server.faults.has_ranges = server.faults.has_etag = False
     check(pull(), server)

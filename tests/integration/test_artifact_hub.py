@@ -247,6 +247,7 @@ def test_a_broken_local_hub_cache(hub, puller, tmp_path):
     blob = (folder / "adapter_model.safetensors").resolve()
     blob.write_bytes(blob.read_bytes()[:-1] + b"?")
     puller.bad("hf://org/sql", "adapter_model.safetensors", HF_HOME=str(home), HF_HUB_OFFLINE="1")
+    puller.good("hf://org/sql", HF_HOME=str(home))  # the hub has it
 
 
 def test_a_hub_that_is_none(hub, puller):
