@@ -7,6 +7,7 @@
 #include "artifact/exchange.h"
 #include "artifact/fetch_folder.h"
 #include "artifact/folders.h"
+#include "artifact/hub/url.h"
 #include "artifact/model_files.h"
 #include "artifact/source.h"
 #include "base/clock.h"
@@ -42,7 +43,9 @@ struct fetch {
     struct artifact_http *http;
     const struct source_type *type;
     void *source;
-    char *label; /* the URL for people */
+    char *label;   /* the URL for people */
+    char *key_url; /* the same for all ways to write it; with what is secret */
+    char *key_revision;
     int64_t deadline_ms;
     struct artifact_listing listing;
     struct manifest manifest; /* of what was found */
@@ -82,15 +85,29 @@ static void key_of(const struct fetch *fetch, const char *kind, const char *url,
     cache_key(buffer_text(&text), out);
 }
 
+static void find_key_url(struct fetch *fetch) {
+    const struct artifact_wanted *wanted = fetch->wanted;
+    struct hub_place place;
+    if (artifact_scheme_of(wanted->url) == ARTIFACT_HUGGINGFACE &&
+        hub_place_parse(wanted->url, wanted->revision, &place, NULL) == 0) {
+        fetch->key_url = hub_place_url(&place);
+        fetch->key_revision = xstrdup(strcmp(place.revision, "main") != 0 ? place.revision : "");
+        hub_place_release(&place);
+        return;
+    }
+    fetch->key_url = xstrdup(wanted->url);
+    fetch->key_revision = xstrdup(text_or_empty(wanted->revision));
+}
+
 /* A version says all of a source's content. The whole URL: a query may be what chooses the adapter, and servers that tell contents
  * apart by size and time alone say the same of two that were trained and saved together. */
 static void version_key(const struct fetch *fetch, const char *version, char out[CACHE_KEY_BYTES]) {
-    key_of(fetch, "version", fetch->wanted->url, version, out);
+    key_of(fetch, "version", fetch->key_url, version, out);
 }
 
 /* What a URL and a revision led to the last time. Of the URL only its hash is kept. */
 static void name_key(const struct fetch *fetch, char out[CACHE_KEY_BYTES]) {
-    key_of(fetch, "name", fetch->wanted->url, text_or_empty(fetch->wanted->revision), out);
+    key_of(fetch, "name", fetch->key_url, fetch->key_revision, out);
 }
 
 /* ---- what the cache has ---- */
@@ -480,6 +497,7 @@ static int fetch_with(struct artifact_cache *cache, const struct artifact_wanted
     }
     fetch.deadline_ms = clock_now_ms() + (options->timeout_ms > 0 ? options->timeout_ms : FETCH_TIMEOUT_MS_DEFAULT);
     fetch.http = artifact_http_new(options, progress);
+    find_key_url(&fetch);
     int result = fetch_remote(&fetch, err);
     if (result < 0 &&
         strstr(err->message, fetch.label) == NULL) { /* sources know their servers and tokens, not what was asked for */
@@ -494,6 +512,8 @@ static int fetch_with(struct artifact_cache *cache, const struct artifact_wanted
     artifact_http_free(fetch.http);
     artifact_listing_release(&fetch.listing);
     manifest_release(&fetch.manifest);
+    free(fetch.key_url);
+    free(fetch.key_revision);
     free(fetch.label);
     return result;
 }

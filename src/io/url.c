@@ -53,13 +53,26 @@ char *url_host(const char *url) {
     return host;
 }
 
+/* `before`: what stands before an '@'. */
+static bool is_revision_after(const char *url, const char *before, size_t len) {
+    static const char *const schemes[] = {"hf://", "huggingface://"};
+    for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
+        if (strncmp(url, schemes[i], strlen(schemes[i])) == 0) {
+            return memchr(before, ':', len) == NULL && strncmp(before, "hf_", 3) != 0;
+        }
+    }
+    return false;
+}
+
 char *url_for_people(const char *url) {
     const char *scheme_end = strstr(url, "://");
     const char *authority = scheme_end != NULL ? scheme_end + 3 : url;
     size_t authority_len = strcspn(authority, "/?#");
     const char *host = authority;
     for (size_t i = 0; i < authority_len; i++) {
-        host = authority[i] == '@' ? authority + i + 1 : host;
+        if (authority[i] == '@' && !is_revision_after(url, host, (size_t)(authority + i - host))) {
+            host = authority + i + 1;
+        }
     }
     return xasprintf("%.*s%.*s", (int)(authority - url), url, (int)strcspn(host, "?#"), host);
 }

@@ -9,7 +9,8 @@ char *url_origin(const char *url);
  */
 char *url_host(const char *url);
 
-/* The URL without what may be secret: user info, query and fragment. The caller frees it. */
+/* The URL without what may be secret: user info, query and fragment. In hf:// and huggingface:// an '@' begins a revision, unless a
+ * user's name and password or a token of the Hub's ("hf_...") stand before it. The caller frees it. */
 char *url_for_people(const char *url);
 
 #endif

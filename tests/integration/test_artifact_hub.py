@@ -193,6 +193,23 @@ def test_the_local_hub_cache(hub, puller, tmp_path):
     assert len(hub.requests) == asked + 1
 
 
+def test_one_place_is_fetched_once_however_it_is_written(hub, puller):
+    hub.put_folder("org/sql", ADAPTER)
+    puller.good("hf://org/sql")
+    fetched = len(hub.asked("hub", "/resolve/"))
+    assert fetched > 0
+    for url in ("huggingface://org/sql", "hf://org/sql@main", "hf://org/sql/"):
+        puller.good(url)
+        puller.good(url, "--offline")
+    assert len(hub.asked("hub", "/resolve/")) == fetched
+
+
+def test_a_token_in_the_url_is_refused_and_not_repeated(hub, puller):
+    _, result = puller.pull("hf://user:s3cret@org/sql@v1")
+    assert result.returncode == 1 and "hf://org/sql@v1" in result.stderr and "HF_TOKEN" in result.stderr
+    assert "s3cret" not in result.stderr
+
+
 def test_offline_what_was_pulled_is_there(hub, puller):
     hub.put_folder("org/sql", ADAPTER)
     puller.good("hf://org/sql")

@@ -61,6 +61,19 @@ static void test_urls(void **state) {
     }
 }
 
+static void test_the_same_place(void **state) {
+    (void)state;
+    static const char *const same[] = {"hf://org/repo/a/b", "huggingface://org/repo@main/a/b/", "hf://org/repo@v1/a/%62"};
+    for (size_t i = 0; i < ARRAY_LEN(same); i++) {
+        struct hub_place place;
+        struct error err = {0};
+        assert_int_equal(hub_place_parse(same[i], "", &place, &err), 0);
+        cleanup_free char *url = hub_place_url(&place);
+        assert_string_equal(url, "hf://org/repo/a/b");
+        hub_place_release(&place);
+    }
+}
+
 static void test_bad_urls(void **state) {
     static const struct {
         const char *url;
@@ -98,6 +111,10 @@ static void test_bad_urls(void **state) {
         {"hf://org/repo/a//x", "", ERROR_INVALID, "a//x"},
         {"hf://org/repo/a\\b", "", ERROR_INVALID, "a\\b"},
         {"hf://org/repo/%", "", ERROR_INVALID, "/%"},
+        {"hf://user:secret@org/repo", "", ERROR_INVALID, "\"hf://org/repo\": expected no credentials"},
+        {"huggingface://:secret@org/repo@v1", "", ERROR_INVALID, "\"huggingface://org/repo@v1\": expected no credentials"},
+        {"hf://hf_secret@org/repo", "", ERROR_INVALID, "HF_TOKEN"},
+        {"hf://user:secret@datasets/org/repo?secret", "", ERROR_INVALID, "\"hf://datasets/org/repo\""},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -561,6 +578,7 @@ static int remove_folder(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_urls),
+        cmocka_unit_test(test_the_same_place),
         cmocka_unit_test(test_bad_urls),
         cmocka_unit_test(test_urls_to_ask_for),
         cmocka_unit_test(test_next_pages),

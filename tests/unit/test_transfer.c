@@ -2,6 +2,7 @@
 #include "io_support.h"
 
 #include "io/transfer.h"
+#include "io/url.h"
 
 struct world {
     struct loop *loop;
@@ -295,6 +296,25 @@ static void test_failures(void **state) {
     world_close(&world);
 }
 
+static void test_urls_for_people(void **state) {
+    (void)state;
+    static const char *const rows[][2] = {
+        {"https://host/a", "https://host/a"},
+        {"https://user:secret@host:1/a@b?secret#secret", "https://host:1/a@b"},
+        {"https://secret@host/", "https://host/"},
+        {"s3://key:secret@bucket/a", "s3://bucket/a"},
+        {"hf://org/repo@v1/a", "hf://org/repo@v1/a"},
+        {"hf://gpt2@v1", "hf://gpt2@v1"}, /* a repository without an organisation, at a revision */
+        {"huggingface://gpt2@refs/pr/1?secret", "huggingface://gpt2@refs/pr/1"},
+        {"hf://user:secret@gpt2@v1", "hf://gpt2@v1"},
+        {"hf://hf_secret@org/repo@v1", "hf://org/repo@v1"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        cleanup_free char *found = url_for_people(rows[i][0]);
+        assert_string_equal(found, rows[i][1]);
+    }
+}
+
 static void test_when_to_come_back(void **state) {
     (void)state;
     struct world world;
@@ -538,6 +558,7 @@ int main(void) {
         cmocka_unit_test(test_large_bodies),
         cmocka_unit_test(test_streamed),
         cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_urls_for_people),
         cmocka_unit_test(test_when_to_come_back),
         cmocka_unit_test(test_proxy),
         cmocka_unit_test(test_the_right_to_send_is_asked_last),

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/buffer.h"
+#include "io/url.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -180,12 +181,18 @@ static int read_rest(const char *url, const char *rest, const char *wanted, stru
 
 int hub_place_parse(const char *url, const char *revision, struct hub_place *ret, struct error *err) {
     const char *rest = NULL;
+    cleanup_free char *shown = url_for_people(url);
     for (size_t i = 0; i < ARRAY_LEN(schemes) && rest == NULL; i++) {
         rest = strncmp(url, schemes[i], strlen(schemes[i])) == 0 ? url + strlen(schemes[i]) : NULL;
     }
     if (rest == NULL || strpbrk(rest, "?#") != NULL) {
-        return error_set(err, ERROR_INVALID, "\"%.*s\": expected hf://org/repo[@revision][/folder] and nothing more",
-                         (int)strcspn(url, "?#") < 256 ? (int)strcspn(url, "?#") : 256, url);
+        return error_set(err, ERROR_INVALID, "\"%.256s\": expected hf://org/repo[@revision][/folder] and nothing more", shown);
+    }
+    if (strlen(shown) != strlen(url)) {
+        return error_set(err, ERROR_INVALID,
+                         "\"%.256s\": expected no credentials in the URL: a token is given as huggingface_token in the adapter's "
+                         "Secret, or as HF_TOKEN",
+                         shown);
     }
     struct hub_place place = {0};
     if (read_rest(url, rest, revision, &place, err) < 0) {
@@ -194,6 +201,10 @@ int hub_place_parse(const char *url, const char *revision, struct hub_place *ret
     }
     *ret = place;
     return 0;
+}
+
+char *hub_place_url(const struct hub_place *place) {
+    return xasprintf("hf://%s%s%s", place->repo, place->folder[0] != '\0' ? "/" : "", place->folder);
 }
 
 void hub_place_release(struct hub_place *place) {

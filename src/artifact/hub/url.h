@@ -22,10 +22,13 @@ struct hub_place {
     char *folder;   /* "" = the repository's root; else "a/b", without slashes at the ends */
 };
 
-/* `revision` is what was asked for beside the URL, "" = nothing; it and the URL's may be given both when they are the same.
- * ERROR_INVALID names the URL, ERROR_UNSUPPORTED what is no model. The caller releases *ret on success. */
+/* `revision` is what was asked for beside the URL, "" = nothing; it and the URL's may be given both when they are the same. A
+ * user's name, password or token in the URL is refused, and not repeated. ERROR_INVALID names the URL, ERROR_UNSUPPORTED what is no
+ * model. The caller releases *ret on success. */
 int hub_place_parse(const char *url, const char *revision, struct hub_place *ret, struct error *err) DAVIT_MUST_USE;
 void hub_place_release(struct hub_place *place);
+/* "hf://org/repo[/folder]", without the revision: the same for all ways to write a place. The caller frees it. */
+char *hub_place_url(const struct hub_place *place);
 
 /* Whether a text is the name of a repository, "org/repo" or "repo": 1 to 96 letters, digits, '.', '_', '-' a part, which neither
  * begins nor ends with '.' or '-', without "--" and "..", and does not end with ".git". */

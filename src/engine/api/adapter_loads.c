@@ -4,6 +4,7 @@
 #include "artifact/pool.h"
 #include "base/log.h"
 #include "engine/api/lora_path.h"
+#include "io/url.h"
 
 #include <string.h>
 
@@ -94,7 +95,8 @@ static void on_fetched(void *arg, const struct artifact_found *found, const stru
         problem = *err;
         problem.code = err->code == ERROR_LIMIT ? ERROR_INVALID : err->code; /* a limit of size: here no wait makes room */
         if (!load->job.is_lookup) {
-            log_warn("adapter \"%s\" not fetched from %s: %s", load->job.name, load->job.path, err->message);
+            cleanup_free char *shown = url_for_people(load->job.path);
+            log_warn("adapter \"%s\" not fetched from %s: %s", load->job.name, shown, err->message);
         }
         finish(load, &problem);
         return;

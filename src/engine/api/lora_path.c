@@ -3,6 +3,7 @@
 #include "adapter/artifact_url.h"
 #include "artifact/hub/url.h"
 #include "base/alloc.h"
+#include "io/url.h"
 
 #include <string.h>
 
@@ -17,7 +18,8 @@ int lora_place_find(const char *path, struct lora_place *ret, struct error *err)
     } else if (artifact_scheme_of(path) != ARTIFACT_UNKNOWN) {
         ret->url = xstrdup(path);
     } else if (strstr(path, "://") != NULL) {
-        return error_set(err, ERROR_NOT_FOUND, "lora_path \"%.256s\": expected %s, or org/repo of the Hugging Face Hub", path,
+        cleanup_free char *shown = url_for_people(path);
+        return error_set(err, ERROR_NOT_FOUND, "lora_path \"%.256s\": expected %s, or org/repo of the Hugging Face Hub", shown,
                          artifact_schemes_text());
     } else if (access(path, F_OK) < 0 && strchr(path, '/') != NULL && hub_is_repo(path)) {
         ret->url = xasprintf("hf://%s", path);
