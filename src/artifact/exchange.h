@@ -1,5 +1,5 @@
 /* One request and its answer on the loop of an artifact_http, with the rules of artifact/http.h but one: it is one try. What
- * artifact_http_ask and the downloader share; for these two only. */
+ * artifact_http_ask and the downloader share, and whoever has to wait within a fetch. */
 #ifndef DAVIT_ARTIFACT_EXCHANGE_H
 #define DAVIT_ARTIFACT_EXCHANGE_H
 

@@ -11,9 +11,18 @@ struct entry {
     int64_t until_ms;
 };
 
+struct turn {
+    struct hash identity;
+    uint64_t number; /* of this turn; 0 = of nobody yet */
+    bool is_under_way;
+    struct error failure; /* how it ended; code ERROR_NONE = well */
+};
+
 static struct {
     pthread_mutex_t mutex;
     struct entry entries[AWS_KEYS_MAX];
+    struct turn turns[AWS_KEYS_MAX];
+    uint64_t last_turn;
 } cache = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 /* Of everything that decides which keys one gets. */
@@ -79,6 +88,61 @@ void aws_key_cache_drop(const struct aws_identity *identity, const struct aws_ke
     if (entry != NULL && strcmp(entry->keys.access_key, keys->access_key) == 0) {
         aws_keys_release(&entry->keys);
         *entry = (struct entry){0};
+    }
+    pthread_mutex_unlock(&cache.mutex);
+}
+
+/* ---- turns ---- */
+
+/* That of the identity, else the one that is over for the longest time; NULL = all are under way. */
+static struct turn *find_turn(const struct hash *identity) {
+    struct turn *found = NULL;
+    for (size_t i = 0; i < AWS_KEYS_MAX; i++) {
+        struct turn *turn = &cache.turns[i];
+        if (turn->number != 0 && memcmp(turn->identity.bytes, identity->bytes, HASH_BYTES) == 0) {
+            return turn;
+        }
+        found = !turn->is_under_way && (found == NULL || turn->number < found->number) ? turn : found;
+    }
+    return found;
+}
+
+static enum aws_key_turn take_turn(const struct hash *identity, uint64_t *ticket, struct error *err) {
+    struct turn *turn = find_turn(identity);
+    if (turn == NULL) {
+        return AWS_KEY_ASK; /* so many identities at once: this one is not joined */
+    }
+    if (turn->is_under_way) {
+        *ticket = turn->number;
+        return AWS_KEY_WAIT;
+    }
+    if (*ticket != 0 && *ticket == turn->number && turn->failure.code != ERROR_NONE) {
+        *err = turn->failure;
+        return AWS_KEY_FAILED;
+    }
+    *turn = (struct turn){.identity = *identity, .number = ++cache.last_turn, .is_under_way = true};
+    return AWS_KEY_ASK;
+}
+
+enum aws_key_turn aws_key_turn_begin(const struct aws_identity *identity, uint64_t *ticket, struct error *err) {
+    struct hash hash = identity_of(identity);
+    struct error failure = {0};
+    pthread_mutex_lock(&cache.mutex);
+    enum aws_key_turn result = take_turn(&hash, ticket, &failure);
+    pthread_mutex_unlock(&cache.mutex);
+    if (result == AWS_KEY_FAILED && err != NULL) {
+        *err = failure;
+    }
+    return result;
+}
+
+void aws_key_turn_end(const struct aws_identity *identity, const struct error *failure) {
+    struct hash hash = identity_of(identity);
+    pthread_mutex_lock(&cache.mutex);
+    struct turn *turn = find_turn(&hash);
+    if (turn != NULL && turn->is_under_way && memcmp(turn->identity.bytes, hash.bytes, HASH_BYTES) == 0) {
+        turn->is_under_way = false;
+        turn->failure = failure != NULL ? *failure : (struct error){0};
     }
     pthread_mutex_unlock(&cache.mutex);
 }

@@ -12,4 +12,14 @@ void aws_key_cache_put(const struct aws_identity *identity, const struct aws_key
 /* Unless they have been replaced meanwhile. */
 void aws_key_cache_drop(const struct aws_identity *identity, const struct aws_keys *keys);
 
+/* Of all who need keys of an identity at a time one asks for them. *ticket is 0 at the first call and belongs to the next ones. */
+enum aws_key_turn {
+    AWS_KEY_ASK,    /* it is this caller; aws_key_turn_end follows */
+    AWS_KEY_WAIT,   /* another asks: look into the cache and call again in a while */
+    AWS_KEY_FAILED, /* who was waited for was refused: *err says how */
+};
+enum aws_key_turn aws_key_turn_begin(const struct aws_identity *identity, uint64_t *ticket, struct error *err);
+/* `failure` is what those who wait end with too; NULL = none, or one of this caller's alone. */
+void aws_key_turn_end(const struct aws_identity *identity, const struct error *failure);
+
 #endif

@@ -1,6 +1,7 @@
 /* Identities that are changed for keys: what is asked, of whom, and what they answer. */
 #include "artifact/s3/aws_key_cache.h"
 
+#include "artifact/exchange.h"
 #include "artifact/s3/xml.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -16,6 +17,7 @@
 #define STS_TIMEOUT_MS 10000
 #define CONTAINER_TIMEOUT_MS 2000
 #define MACHINE_TIMEOUT_MS 1000
+#define WAIT_MS 20               /* between looks whether another thread has them */
 #define EARLY_MS (5 * 60 * 1000) /* keys are not begun with shortly before they end */
 
 /* ---- answers ---- */
@@ -235,18 +237,7 @@ static void keep(const struct aws_identity *identity, const struct aws_keys *key
     }
 }
 
-int aws_identity_keys(struct artifact_http *http, const struct aws_identity *identity, struct aws_keys *ret, struct error *err) {
-    *ret = (struct aws_keys){0};
-    if (identity->kind == AWS_NOBODY) {
-        return 0;
-    }
-    if (identity->kind == AWS_KEYS) {
-        aws_keys_copy(&identity->keys, ret);
-        return 0;
-    }
-    if (aws_key_cache_get(identity, clock_boot_ms(), ret)) {
-        return 0;
-    }
+static int ask_for_keys(struct artifact_http *http, const struct aws_identity *identity, struct aws_keys *ret, struct error *err) {
     struct artifact_reply reply = {0};
     int64_t until_ms = INT64_MAX;
     if (ask(http, identity, &reply, err) < 0) {
@@ -265,6 +256,47 @@ int aws_identity_keys(struct artifact_http *http, const struct aws_identity *ide
         keep(identity, ret, until_ms);
     }
     return result;
+}
+
+/* Twenty adapters that are loaded at once are one question to STS, which counts them. */
+static int ask_or_wait(struct artifact_http *http, const struct aws_identity *identity, struct aws_keys *ret, struct error *err) {
+    const bool never = false;
+    uint64_t ticket = 0;
+    enum aws_key_turn turn = AWS_KEY_WAIT;
+    while ((turn = aws_key_turn_begin(identity, &ticket, err)) == AWS_KEY_WAIT) {
+        if (exchange_run(http, &never, WAIT_MS, err) < 0) {
+            return -1;
+        }
+        if (aws_key_cache_get(identity, clock_boot_ms(), ret)) {
+            return 0;
+        }
+    }
+    if (turn == AWS_KEY_FAILED) {
+        return -1;
+    }
+    struct error failure = {0};
+    int result = ask_for_keys(http, identity, ret, &failure);
+    bool is_own = failure.code == ERROR_TIMEOUT; /* this fetch's time is over, or it was cancelled */
+    aws_key_turn_end(identity, result < 0 && !is_own ? &failure : NULL);
+    if (result < 0 && err != NULL) {
+        *err = failure;
+    }
+    return result;
+}
+
+int aws_identity_keys(struct artifact_http *http, const struct aws_identity *identity, struct aws_keys *ret, struct error *err) {
+    *ret = (struct aws_keys){0};
+    if (identity->kind == AWS_NOBODY) {
+        return 0;
+    }
+    if (identity->kind == AWS_KEYS) {
+        aws_keys_copy(&identity->keys, ret);
+        return 0;
+    }
+    if (aws_key_cache_get(identity, clock_boot_ms(), ret)) {
+        return 0;
+    }
+    return ask_or_wait(http, identity, ret, err);
 }
 
 bool aws_identity_drop(const struct aws_identity *identity, const struct aws_keys *keys) {
