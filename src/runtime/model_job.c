@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Of all that decides which files there are; not of who may read them. */
 static void identity_of(const struct model_request *request, char out[HASH_HEX_BYTES]) {
@@ -30,6 +31,7 @@ struct model_job *model_job_new(struct model_request *request, const struct arti
     job->url = url_for_people(job->request.url);
     job->artifacts = artifacts;
     job->owner = owner;
+    job->lock = -1;
     identity_of(&job->request, job->identity);
     return job;
 }
@@ -41,6 +43,9 @@ void model_job_free(struct model_job *job) {
     if (job->before != NULL) {
         model_record_release(job->before);
         free(job->before);
+    }
+    if (job->lock >= 0) {
+        close(job->lock);
     }
     model_request_release(&job->request);
     free(job->url);
@@ -97,6 +102,7 @@ static void begin(struct model_job *job) {
     }
     model_folder_see_names(job->folder); /* what other processes brought meanwhile, too */
     job->is_to_be_fetched = job->is_there || write_record(job, "") == 0;
+    job->lock = job->is_to_be_fetched ? model_store_begin(job->request.folder, job->request.name) : -1;
 }
 
 /* What lies on this machine is used where it is. */

@@ -22,6 +22,7 @@ struct model_job {
     bool is_there;            /* as it was asked for */
     enum model_state foreign; /* another program brought it; NOT_EXIST = none did */
     bool is_to_be_fetched;
+    int lock;                    /* of model_store_begin; -1 = none */
     struct model_record *before; /* what the name was until now; NULL = nothing */
     /* what the fetch found */
     char *object; /* NULL = it failed: the name is what it was before */

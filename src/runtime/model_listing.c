@@ -15,8 +15,10 @@ static void add_row(struct model_listing *listing, const char *name, const char 
 
 static void add_record(void *arg, const struct model_record *record) {
     struct model_listing *listing = arg;
-    bool is_there = model_store_is_there(listing->folder, record);
-    add_row(listing, record->name, record->source, is_there ? MODEL_DOWNLOADED : MODEL_NO_OPERATION);
+    enum model_state state = model_store_is_there(listing->folder, record)         ? MODEL_DOWNLOADED
+                             : model_store_is_begun(listing->folder, record->name) ? MODEL_DOWNLOADING
+                                                                                   : MODEL_NO_OPERATION;
+    add_row(listing, record->name, record->source, state);
 }
 
 static void add_foreign(void *arg, const char *name, const char *source, enum model_foreign found) {

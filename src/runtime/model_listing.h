@@ -10,7 +10,7 @@
 struct model_row {
     char *name;
     char *source;
-    enum model_state state; /* DOWNLOADED; NO_OPERATION: it was begun; DOWNLOADING: another program is at it */
+    enum model_state state; /* DOWNLOADED; NO_OPERATION: it was begun; DOWNLOADING: somebody is at it */
 };
 
 struct model_listing {

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #define OWN ".cache/davit"
@@ -39,11 +40,15 @@ static int open_records(const char *folder, struct error *err) {
     return fd >= 0 ? fd : error_set_errno(err, "%s", path);
 }
 
-static char *file_of(const char *name) {
+static char *key_of(const char *name, const char *ending) {
     char hex[HASH_HEX_BYTES];
     struct hash hash = hash_bytes(name, strlen(name));
     hash_hex(&hash, hex);
-    return xasprintf("%.32s.json", hex);
+    return xasprintf("%.32s%s", hex, ending);
+}
+
+static char *file_of(const char *name) {
+    return key_of(name, ".json");
 }
 
 int model_store_write(const char *folder, const struct model_record *record, struct error *err) {
@@ -113,6 +118,10 @@ struct visit {
 static int visit_one(void *arg, const char *file) {
     struct visit *visit = arg;
     struct model_record record;
+    size_t len = strlen(file);
+    if (len < 5 || strcmp(file + len - 5, ".json") != 0) {
+        return 0;
+    }
     if (++visit->count > MODEL_RECORDS_MAX) {
         return -1;
     }
@@ -129,6 +138,29 @@ void model_store_each(const char *folder, void (*visit)(void *arg, const struct 
     if (at >= 0) {
         (void)folder_each(at, visit_one, &all);
     }
+}
+
+/* ---- who is at it ---- */
+
+static int open_lock(const char *folder, const char *name, int flags) {
+    cleanup_free char *file = key_of(name, ".lock");
+    cleanup_close int at = open_records(folder, NULL);
+    return at >= 0 ? openat(at, file, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | flags, 0600) : -1;
+}
+
+int model_store_begin(const char *folder, const char *name) {
+    cleanup_close int fd = open_lock(folder, name, O_CREAT);
+    if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) < 0) { /* somebody may just be looking: it is only shown */
+        return -1;
+    }
+    int taken = fd;
+    fd = -1;
+    return taken;
+}
+
+bool model_store_is_begun(const char *folder, const char *name) {
+    cleanup_close int fd = open_lock(folder, name, 0);
+    return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 }
 
 /* ---- links ---- */

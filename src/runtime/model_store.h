@@ -3,6 +3,7 @@
  *   <folder>/<name>                          a link to the files; what an engine is started with
  *   <folder>/.cache/davit/v1/                the artifact cache that holds them (artifact/cache/cache.h)
  *   <folder>/.cache/davit/models/<key>.json  what each name was asked for with, and which object of the cache it is
+ *   <folder>/.cache/davit/models/<key>.lock  locked, shared, by each process that is at it
  *
  * Links are relative: they hold wherever the folder is mounted. A link is put in the place of another by rename, so a name leads to
  * the files of before or to those of now; nothing but a link is ever replaced. All calls are short, and block. */
@@ -33,6 +34,11 @@ int model_store_write(const char *folder, const struct model_record *record, str
 bool model_store_read(const char *folder, const char *name, struct model_record *ret) DAVIT_MUST_USE;
 void model_store_forget(const char *folder, const char *name);
 void model_store_each(const char *folder, void (*visit)(void *arg, const struct model_record *record), void *arg);
+
+/* Tells other processes that this one is at it, until the descriptor is closed or the process ends. -1 = it cannot be told. */
+int model_store_begin(const char *folder, const char *name);
+/* Whether a process, this one included, is at it. */
+bool model_store_is_begun(const char *folder, const char *name);
 
 /* Which object of the cache a name leads to; false = to none that is there. */
 bool model_store_leads_to(const char *folder, const char *name, char ret_object[MODEL_OBJECT_BYTES]);

@@ -148,6 +148,30 @@ def test_many_callers_cause_one_download(sidecar, web):
     assert len(web.gets(".safetensors")) == 1
 
 
+def test_several_sidecars_on_one_volume(sidecar, web, tmp_path):
+    web.files = {"/m/base.safetensors": safetensors(1_000_000)}
+    web.wire.go.clear()
+    url = f"{web.url}/m/base.safetensors"
+    (tmp_path / "other").mkdir()
+    other = Sidecar(tmp_path / "other")
+    try:
+        assert sidecar.download(url, model_name="base")[1]["model_status"] == "downloading"
+        assert other.list(sidecar.models)["base"]["model_status"] == "downloading"
+        status, card = other.download(url, wait=0, model_name="base", local_dir=str(sidecar.models))
+        assert status == 200 and card["model_status"] == "downloading", card
+        until(lambda: "another process" in other.list(sidecar.models)["base"].get("message", ""), "the other waits for the first")
+        sidecar.kill()
+        until(lambda: len(web.gets(".safetensors")) == 2, "the other goes on in its place")
+        web.wire.go.set()
+        root = other.good(url, model_name="base", local_dir=str(sidecar.models))
+        assert files_in(root) == {"base.safetensors": web.files["/m/base.safetensors"]}
+        sidecar.start()
+        assert sidecar.list()["base"]["model_status"] == "downloaded"
+        assert sidecar.download(url, model_name="base")[1]["model_status"] == "downloaded" and len(web.gets(".safetensors")) == 2
+    finally:
+        other.close()
+
+
 def test_what_runs_is_bounded(sidecar, web):
     """64 at a time; names of one and the same content share its download, and its place on the disk."""
     web.files = {"/m/base.safetensors": safetensors(100_000)}

@@ -143,6 +143,23 @@ static void test_records(void **state) {
     assert_int_equal(records(), 1);
 }
 
+static void test_who_is_at_it(void **state) {
+    (void)state;
+    assert_false(model_store_is_begun(folder, "org/base"));
+    write_record("org/base", "");
+    assert_false(model_store_is_begun(folder, "org/base"));
+    int one = model_store_begin(folder, "org/base");
+    int two = model_store_begin(folder, "org/base");
+    assert_true(one >= 0 && two >= 0);
+    assert_true(model_store_is_begun(folder, "org/base"));
+    assert_false(model_store_is_begun(folder, "other"));
+    close(one);
+    assert_true(model_store_is_begun(folder, "org/base"));
+    close(two);
+    assert_false(model_store_is_begun(folder, "org/base"));
+    assert_int_equal(records(), 1);
+}
+
 /* Whoever can write into the folder can write a record. */
 static void test_records_of_others(void **state) {
     (void)state;
@@ -163,6 +180,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_links, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_what_is_left_alone, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_records, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_who_is_at_it, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_records_of_others, make_folder, remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
