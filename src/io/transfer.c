@@ -55,6 +55,7 @@ static void transfer_free(struct transfer *transfer) {
     curl_slist_free_all(transfer->headers);
     curl_slist_free_all(transfer->connect_to);
     buffer_release(&transfer->body);
+    buffer_release(&transfer->arrived);
     buffer_release(&transfer->fields);
     free(transfer->label);
     free(transfer);
@@ -117,12 +118,43 @@ static void reap(struct transfers *pool) {
     }
 }
 
+static bool hand_on(struct transfer *transfer, const char *bytes, size_t len);
+
+static void hand_on_arrived(struct transfers *pool) {
+    struct transfer *at = NULL;
+    TAILQ_FOREACH(at, &pool->running, link) {
+        if (at->arrived.len != 0 && !at->is_cancelled && at->failure == FAILURE_NONE) {
+            at->failure = hand_on(at, at->arrived.data, at->arrived.len) ? FAILURE_NONE : FAILURE_REFUSED;
+            pool->has_refused |= at->failure != FAILURE_NONE;
+        }
+        buffer_clear(&at->arrived);
+    }
+}
+
+/* Those that refused what libcurl believes to be taken; on_done may do anything with the others. */
+static void end_refused(struct transfers *pool) {
+    struct transfer *at = TAILQ_FIRST(&pool->running);
+    pool->has_refused = false;
+    while (at != NULL) {
+        bool is_refused = at->failure == FAILURE_REFUSED;
+        if (is_refused) {
+            leave(at);
+            finish(at, CURLE_WRITE_ERROR);
+        }
+        at = is_refused ? TAILQ_FIRST(&pool->running) : TAILQ_NEXT(at, link);
+    }
+}
+
 static void act(struct transfers *pool, curl_socket_t fd, int what) {
     int running = 0;
     pool->is_inside = true;
     (void)curl_multi_socket_action(pool->multi, fd, what, &running);
+    hand_on_arrived(pool);
     pool->is_inside = false;
     reap(pool);
+    if (pool->has_refused) {
+        end_refused(pool);
+    }
 }
 
 /* ---- libcurl's callbacks: sockets, time, bytes ---- */
@@ -236,6 +268,21 @@ static bool hand_on(struct transfer *transfer, const char *bytes, size_t len) {
     return transfer->is_cancelled || transfer->on_data(transfer->arg, bytes, len) == 0;
 }
 
+/* libcurl hands out 16 KiB at a time, whatever it received. */
+static bool collect(struct transfer *transfer, const char *bytes, size_t len) {
+    struct buffer *arrived = &transfer->arrived;
+    if (transfer->arrived_bytes_max == 0) {
+        return hand_on(transfer, bytes, len);
+    }
+    bool is_fine = true;
+    if (arrived->len != 0 && arrived->len + len > transfer->arrived_bytes_max) {
+        is_fine = hand_on(transfer, arrived->data, arrived->len);
+        buffer_clear(arrived);
+    }
+    buffer_append(arrived, bytes, len);
+    return is_fine;
+}
+
 static size_t on_bytes(char *bytes, size_t size, size_t count, void *arg) {
     struct transfer *transfer = arg;
     size_t len = size * count;
@@ -246,7 +293,7 @@ static size_t on_bytes(char *bytes, size_t size, size_t count, void *arg) {
     }
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
     if (transfer->on_data != NULL && status >= 200 && status < 300) {
-        if (!hand_on(transfer, bytes, len)) {
+        if (!collect(transfer, bytes, len)) {
             transfer->failure = FAILURE_REFUSED;
             return 0;
         }
@@ -346,6 +393,7 @@ struct transfer *transfer_start(struct transfers *transfers, const struct transf
     transfer->may_connect = request->may_connect;
     transfer->may_connect_arg = request->may_connect_arg;
     transfer->wants_fields = request->wants_fields;
+    transfer->arrived_bytes_max = request->on_data != NULL ? request->receive_bytes : 0;
     transfer->stall_ms = request->stall_ms;
     if (request->stall_ms > 0) {
         timer_init(&transfer->stall, transfers->loop, on_stall_due, transfer);

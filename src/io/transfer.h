@@ -53,7 +53,7 @@ struct transfer_request {
     int64_t timeout_ms;          /* the whole transfer; 0 = none */
     int64_t stall_ms;            /* without a byte of the response: ERROR_TIMEOUT; 0 = for ever */
     size_t body_bytes_max;       /* of a collected response; 0 = 64 MiB; more is ERROR_LIMIT */
-    size_t receive_bytes;        /* read at a time; 0 = 16 KiB, larger for large bodies */
+    size_t receive_bytes;        /* read at a time, and of a piece for on_data; 0 = 16 KiB, larger for large bodies */
     bool wants_fields;           /* of the response */
     /* Asked with each address that the host's name resolved to, before anything is sent to it; NULL = all are fine. When none is
      * left: ERROR_DENIED, which names the address. Not asked for a kept connection, so calls of one pool have one policy. Behind a

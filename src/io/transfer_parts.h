@@ -21,6 +21,8 @@ struct transfer {
     char *label;                   /* "GET https://host/path", for messages */
     struct buffer body;
     size_t body_bytes_max;
+    struct buffer arrived;    /* in this turn of libcurl's, and not handed on yet */
+    size_t arrived_bytes_max; /* 0 = each piece is handed on as libcurl has it */
     bool (*may_send)(void *arg);
     void *may_send_arg;
     bool (*may_connect)(void *arg, const struct sockaddr *address);
@@ -58,6 +60,7 @@ struct transfers {
     char *no_proxy;
     bool is_inside; /* libcurl is running */
     bool has_cancelled;
+    bool has_refused; /* on_data said no after libcurl had run */
 };
 
 /* ---- what a request wants of libcurl (transfer_options.c) ---- */

@@ -233,12 +233,11 @@ static void test_large_bodies(void **state) {
     world_close(&world);
 }
 
-static void test_streamed(void **state) {
-    (void)state;
+static void check_streamed(size_t receive_bytes) {
     struct world world;
     struct outcome outcome = {0};
     world_open(&world);
-    start(&world, &outcome, "/stream", (struct transfer_request){.on_data = on_data});
+    start(&world, &outcome, "/stream", (struct transfer_request){.on_data = on_data, .receive_bytes = receive_bytes});
     RUN_UNTIL(world.loop, world.held != NULL);
     (void)http_stream_write(world.held, "one", 3);
     RUN_UNTIL(world.loop, strcmp(buffer_text(&outcome.streamed), "one") == 0); /* as it comes */
@@ -250,16 +249,58 @@ static void test_streamed(void **state) {
     assert_string_equal(buffer_text(&outcome.body), "");
     outcome_release(&outcome);
     /* what is not a success is collected */
-    start(&world, &outcome, "/missing", (struct transfer_request){.on_data = on_data});
+    start(&world, &outcome, "/missing", (struct transfer_request){.on_data = on_data, .receive_bytes = receive_bytes});
     RUN_UNTIL(world.loop, outcome.done == 1);
     assert_string_equal(buffer_text(&outcome.streamed), "");
     assert_string_equal(buffer_text(&outcome.body), "no such thing");
     outcome_release(&outcome);
     /* a receiver that refuses ends it */
     outcome.refuse_after = 1;
-    start(&world, &outcome, "/a", (struct transfer_request){.on_data = on_data});
+    start(&world, &outcome, "/a", (struct transfer_request){.on_data = on_data, .receive_bytes = receive_bytes});
     RUN_UNTIL(world.loop, outcome.done == 1);
     assert_int_equal(outcome.err.code, ERROR_IO);
+    outcome_release(&outcome);
+    world_close(&world);
+}
+
+static void test_streamed(void **state) {
+    (void)state;
+    check_streamed(0);
+    check_streamed(1 << 17);
+}
+
+/* What came in one turn is handed on in one piece, and may be refused then, with more to come. */
+static void test_large_pieces(void **state) {
+    (void)state;
+    enum { BODY_BYTES = 600000, PIECE_BYTES = 1 << 17 };
+    struct world world;
+    struct outcome outcome = {0};
+    world_open(&world);
+    cleanup_free char *body = xmalloc(BODY_BYTES);
+    for (size_t i = 0; i < BODY_BYTES; i++) {
+        body[i] = (char)(i % 251);
+    }
+    start(&world, &outcome, "/stream", (struct transfer_request){.on_data = on_data, .receive_bytes = PIECE_BYTES});
+    RUN_UNTIL(world.loop, world.held != NULL);
+    (void)http_stream_write(world.held, body, BODY_BYTES);
+    http_stream_end(world.held);
+    RUN_UNTIL(world.loop, outcome.done == 1);
+    assert_int_equal(outcome.status, 200);
+    assert_int_equal(outcome.streamed.len, BODY_BYTES);
+    assert_memory_equal(outcome.streamed.data, body, BODY_BYTES);
+    assert_true(outcome.pieces < BODY_BYTES / 16384); /* libcurl's own are no larger */
+    outcome_release(&outcome);
+    world.held = NULL;
+    outcome = (struct outcome){.refuse_after = 2};
+    start(&world, &outcome, "/stream", (struct transfer_request){.on_data = on_data, .receive_bytes = PIECE_BYTES});
+    RUN_UNTIL(world.loop, world.held != NULL);
+    for (const char *part = "ab"; *part != '\0'; part++) {
+        (void)http_stream_write(world.held, part, 1);
+        RUN_UNTIL(world.loop, outcome.streamed.len > 0);
+    }
+    RUN_UNTIL(world.loop, outcome.done == 1 && world.held == NULL);
+    assert_int_equal(outcome.err.code, ERROR_IO);
+    assert_string_equal(buffer_text(&outcome.streamed), "ab");
     outcome_release(&outcome);
     world_close(&world);
 }
@@ -458,8 +499,7 @@ static void test_addresses_are_judged(void **state) {
     world_close(&world);
 }
 
-static void test_cancel(void **state) {
-    (void)state;
+static void check_cancel(size_t receive_bytes) {
     struct world world;
     struct outcome outcome = {0};
     world_open(&world);
@@ -475,7 +515,7 @@ static void test_cancel(void **state) {
     RUN_UNTIL(world.loop, world.gone == 1);
     /* from its own on_data */
     outcome.cancels_itself = true;
-    start(&world, &outcome, "/stream", (struct transfer_request){.on_data = on_data});
+    start(&world, &outcome, "/stream", (struct transfer_request){.on_data = on_data, .receive_bytes = receive_bytes});
     RUN_UNTIL(world.loop, world.held != NULL);
     (void)http_stream_write(world.held, "one", 3);
     RUN_UNTIL(world.loop, world.gone == 2);
@@ -485,8 +525,13 @@ static void test_cancel(void **state) {
     world_close(&world);
 }
 
-static void test_callbacks_that_act_on_others(void **state) {
+static void test_cancel(void **state) {
     (void)state;
+    check_cancel(0);
+    check_cancel(1 << 17);
+}
+
+static void check_callbacks_that_act_on_others(size_t receive_bytes) {
     struct world world;
     struct outcome first = {0};
     struct outcome second = {0};
@@ -503,7 +548,7 @@ static void test_callbacks_that_act_on_others(void **state) {
     start(&world, &second, "/hold", (struct transfer_request){0});
     RUN_UNTIL(world.loop, world.held != NULL);
     first.other = &second;
-    start(&world, &first, "/a", (struct transfer_request){.on_data = on_data});
+    start(&world, &first, "/a", (struct transfer_request){.on_data = on_data, .receive_bytes = receive_bytes});
     RUN_UNTIL(world.loop, first.done == 1 && world.gone == 2);
     assert_int_equal(second.done, 0);
     outcome_release(&first);
@@ -516,6 +561,12 @@ static void test_callbacks_that_act_on_others(void **state) {
     outcome_release(&first);
     outcome_release(&second);
     world_close(&world);
+}
+
+static void test_callbacks_that_act_on_others(void **state) {
+    (void)state;
+    check_callbacks_that_act_on_others(0);
+    check_callbacks_that_act_on_others(1 << 17);
 }
 
 static void test_free_cancels(void **state) {
@@ -557,6 +608,7 @@ int main(void) {
         cmocka_unit_test(test_collected),
         cmocka_unit_test(test_large_bodies),
         cmocka_unit_test(test_streamed),
+        cmocka_unit_test(test_large_pieces),
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_urls_for_people),
         cmocka_unit_test(test_when_to_come_back),
