@@ -164,6 +164,7 @@ int service_init(struct service *service, struct loop *loop, const struct servic
     timer_init(&service->looking, loop, on_look, service);
     timer_init(&service->progress, loop, service_on_progress, service);
     timer_init(&service->rest, loop, on_rest, service);
+    timer_set(&service->rest, 0);
     timer_set(&service->looking, 0);
     return 0;
 }
