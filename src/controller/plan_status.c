@@ -546,17 +546,21 @@ static void tell_exchanges(const struct plan_input *input, const json_t *old, st
     }
 }
 
-/* An engine that is asked itself fetches with what it was started with. */
-static void tell_unused_credentials(const struct plan_input *input, struct plan *plan) {
+/* An engine that is asked itself fetches with what it was started with, and takes what it finds. */
+static void tell_what_sidecars_do(const struct plan_input *input, struct plan *plan) {
     cleanup_buffer struct buffer names = BUFFER_INIT;
-    for (size_t i = 0; i < input->pod_count && input->adapter->secret_name[0] != '\0'; i++) {
+    for (size_t i = 0; i < input->pod_count; i++) {
         if (plan->is_wanted[i] && input->pods[i].is_direct) {
             list_name(&names, input->pods[i].name);
         }
     }
-    if (names.len > 0) {
+    if (names.len > 0 && input->adapter->secret_name[0] != '\0') {
         plan_add_event(plan, "Warning", "CredentialsUnused",
                        "credentialsSecretRef is for the sidecar, which these pods do not use: %s", names.data);
+    }
+    if (names.len > 0 && input->adapter->digest[0] != '\0') {
+        plan_add_event(plan, "Warning", "DigestUnchecked", "digest is checked by the sidecar, which these pods do not use: %s",
+                       names.data);
     }
 }
 
@@ -568,7 +572,7 @@ static void tell(const struct plan_input *input, const json_t *old, const json_t
     if (verdicts[FULLY_LOADED].is_true && !was_true(old, "FullyLoaded")) {
         plan_add_event(plan, "Normal", "Loaded", "loaded and proved on %d of %d pods: %s", tally->loaded, tally->wanted,
                        buffer_text(&tally->pods));
-        tell_unused_credentials(input, plan);
+        tell_what_sidecars_do(input, plan);
     }
     tell_failures(old, new, plan);
     tell_exchanges(input, old, plan);

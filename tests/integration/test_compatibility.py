@@ -184,6 +184,16 @@ def test_credentials_that_nobody_takes_are_told(world):
         assert told[0]["type"] == "Warning" and "sidecar" in told[0]["message"]
 
 
+def test_a_digest_that_nobody_checks_is_told(world):
+    with world.room(1) as room:
+        room.apply("a", digest="sha256:" + "0" * 64)
+        room.apply("b")
+        room.wait("a")
+        room.wait("b")
+        told = until(lambda: room.events_of("a", "DigestUnchecked"), "it is told")
+        assert told[0]["type"] == "Warning" and "pod-0" in told[0]["message"] and not room.events_of("b", "DigestUnchecked")
+
+
 def test_what_happened_is_counted_and_told(world):
     with world.room(1) as room:
         before = world.controller.metrics()
