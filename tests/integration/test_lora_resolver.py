@@ -78,7 +78,9 @@ def test_the_number_of_adapters_is_bounded(tmp_path, adapters):
     with Engine(tmp_path, "--lora-resolver-dir", adapters, "--max-loras", "1", "--max-cpu-loras", "1") as engine:
         assert complete(engine, "a")[0] == 200
         status, body = complete(engine, "b")
-        assert status == 503 and "max_cpu_loras" in body["error"]["message"]
+        assert status == 400 and body["error"]["type"] == "BadRequestError"
+        assert body["error"]["message"] == ("LoRA adapter 'b' was found but could not be loaded: adapter \"b\": 1 adapters are resident, "
+                                            "which is the limit (max_cpu_loras)")
         assert complete(engine, "a")[0] == 200
 
 

@@ -97,12 +97,11 @@ int api_error_from_lookup(const struct api *api, const char *model, const struct
     case ERROR_DENIED:
         return no_such_model(api, model, error);
     case ERROR_BUSY:
-    case ERROR_LIMIT: /* max_cpu_loras */
     case ERROR_UNAVAILABLE:
     case ERROR_TIMEOUT:
         return api_error_set(error, 503, "ServiceUnavailableError", "model", "LoRA adapter '%s' cannot be loaded now: %s", model,
                              cause->message);
-    default:
+    default: /* vLLM's words; max_cpu_loras is named in the cause's */
         return api_error_set(error, 400, "BadRequestError", "model", "LoRA adapter '%s' was found but could not be loaded: %s",
                              model, cause->message);
     }
