@@ -2,6 +2,7 @@
 #include "adapter/artifact_url.h"
 #include "artifact/address.h"
 #include "artifact/cache/cache.h"
+#include "artifact/hub/url.h"
 #include "artifact/model_files.h"
 #include "base/buffer.h"
 #include "base/clock.h"
@@ -240,6 +241,22 @@ static int run(const struct settings *settings, const char *url, const struct se
     return result;
 }
 
+/* What is no URL may be meant for one. */
+static int check_url(const char *url, struct error *err) {
+    if (artifact_scheme_of(url) != ARTIFACT_UNKNOWN || strstr(url, "://") != NULL) {
+        return 0;
+    }
+    cleanup_free char *path = realpath(url, NULL);
+    if (path != NULL) {
+        return error_set(err, ERROR_UNSUPPORTED, "%s: expected a URL or an absolute path: `davit pull %s`", url, path);
+    }
+    if (strchr(url, '/') != NULL && hub_is_repo(url)) {
+        return error_set(err, ERROR_UNSUPPORTED, "%s: there is no such folder here, and a model of the Hugging Face Hub is hf://%s",
+                         url, url);
+    }
+    return 0;
+}
+
 static int check_settings(struct settings *settings, struct error *err) {
     if (settings->digest[0] != '\0' &&
         (strlen(settings->digest) != 64 || strspn(settings->digest, "0123456789abcdefABCDEF") != 64)) {
@@ -368,7 +385,7 @@ int cli_pull(int argc, char **argv) {
     for (size_t i = 0; i < settings.secret_files.count && result == 0; i++) {
         result = read_secret(&secrets, settings.secret_files.values[i], &err);
     }
-    result = result < 0 ? -1 : run(&settings, argv[1], &secrets, &err);
+    result = result < 0 || check_url(argv[1], &err) < 0 ? -1 : run(&settings, argv[1], &secrets, &err);
     secrets_release(&secrets);
     return result < 0 ? command_failed("pull", &err) : 0;
 }

@@ -507,5 +507,9 @@ def test_wrong_usage(arguments):
     assert result.returncode == 2 and "davit pull --help" in result.stderr
 
 
-def test_schemes_that_are_not_known(pull):
-    refused(pull(url="ftp://127.0.0.1/sql"), "expected s3://")
+def test_schemes_that_are_not_known(pull, tmp_path):
+    refused(pull(url="ftp://user:s3cret@127.0.0.1/sql"), "ftp://127.0.0.1/sql: expected s3://")
+    (tmp_path / "sql").mkdir()
+    refused(pull(url="./sql", cwd=tmp_path), f"expected a URL or an absolute path: `davit pull {tmp_path}/sql`")
+    refused(pull(url="org/sql", cwd=tmp_path), "there is no such folder here, and a model of the Hugging Face Hub is hf://org/sql")
+    refused(pull(url="sql2", cwd=tmp_path), "expected s3://")
