@@ -257,7 +257,8 @@ void hold_observe(struct hold *hold, const struct hold_target *target, const str
         }
         bool was_old = strcmp(hold->revision, target->revision) != 0;
         bool was_ours = hold->state == HOLD_LOADED ? hold->is_wanted : hold->state == HOLD_MAYBE && hold->loads == 0;
-        hold->is_rolled |= was_old && was_ours; /* gone by itself: the new one is to come all the same */
+        bool was_out = hold->is_recalled && hold->unpublished_ms != 0; /* the earlier run had taken it out to unload it */
+        hold->is_rolled |= was_ours && (was_old || was_out);           /* gone by itself: the new one is to come all the same */
         set_state(hold, HOLD_NONE);
     }
 }

@@ -175,7 +175,7 @@ void world_check_plan(struct world *world, int a, const struct plan_input *input
             world_fail(world, "%s: action %d on %s, which is not free", world->adapters[a].name, plan->actions[i].kind, pod->name);
         }
         if (plan->actions[i].kind == HOLD_LOADING && input->adapter->replicas >= 0 && pod->is_full && !pod->hold->is_wanted &&
-            pod->hold->state == HOLD_NONE) {
+            pod->hold->state == HOLD_NONE && !pod->hold->is_fetching) { /* what is fetched has its room already */
             world_fail(world, "%s: %s is full and is given one more", world->adapters[a].name, pod->name);
         }
     }
@@ -211,7 +211,8 @@ void world_check_action(struct world *world, int a, int p, enum hold_action kind
         }
     }
     world_root(world, a, adapter->spec.artifact_url, adapter->revision, root);
-    if (kind == HOLD_LOADING && pod->is_observed && strcmp(pod->observed_start, pod->start_text) == 0 &&
+    bool is_asked_again = adapter->holds[p]->is_fetching; /* its answer says of what content it is, a list does not */
+    if (kind == HOLD_LOADING && !is_asked_again && pod->is_observed && strcmp(pod->observed_start, pod->start_text) == 0 &&
         strcmp(pod->listed[a], root) == 0 && pod->asked_ms >= adapter->holds[p]->since_ms) {
         world_fail(world, "%s: loaded on %s although its list has it", adapter->name, pod->name);
     }

@@ -108,8 +108,11 @@ static void engine_forgets(struct world *world, const struct target *at) {
     at->pod->touched_ms = world->now_ms;
 }
 
+/* Not between a load of ours and the first list after it: engines write paths in their own ways, and that list says how. */
 static void engine_has_something_else(struct world *world, const struct target *at) {
-    if (at->pod->exists && at->pod->roots[at->a][0] == '\0') {
+    const struct hold *hold = at->adapter->holds[at->p];
+    bool is_unlisted = hold != NULL && hold->state == HOLD_LOADED && hold->root == NULL;
+    if (at->pod->exists && at->pod->roots[at->a][0] == '\0' && !is_unlisted) {
         snprintf(at->pod->roots[at->a], WORLD_ROOT_BYTES, "/somebody/elses");
         at->pod->touched_ms = world->now_ms;
     }
