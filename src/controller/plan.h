@@ -80,7 +80,7 @@ struct plan_input {
     int64_t write_after_ms;    /* no write before */
     bool is_untold;            /* no status says this generation's revision yet: who comes after us would not know a load of it */
     int64_t status_written_ms; /* 0 = never by us */
-    int64_t slice_written_ms;  /* likewise */
+    int64_t slice_written_ms;  /* likewise; begun or, if it has ended, ended */
     bool is_released;          /* our finalizer was taken off; the object may be shown with it yet */
     int64_t deleting_since_ms; /* 0 = not being deleted */
     int64_t drain_ms;

@@ -141,6 +141,9 @@ static void on_done(void *arg, json_t *object, const struct error *err) {
     struct write *write = arg;
     struct adapter *adapter = write->adapter;
     unlink_write(write);
+    if (write->kind == WRITE_SLICE) {
+        adapter->slice_written_ms = clock_now_ms();
+    }
     /* An API that takes no status must not keep adapters from being served; one that is away for a moment is waited for. */
     if (write->kind == WRITE_STATUS && (err == NULL || !is_passing(err) || err->code == ERROR_NOT_FOUND)) {
         adapter->told_generation = write->generation;

@@ -180,6 +180,7 @@ static void finish_write(struct world *world, int a, struct world_write *write) 
         adapter->write_after_ms = world->now_ms + ((int64_t)200 << (adapter->write_failures < 8 ? adapter->write_failures : 8));
         adapter->write_failures++;
     }
+    adapter->slice_written_ms = done.kind == WRITE_SLICE ? world->now_ms : adapter->slice_written_ms;
     adapter->is_woken = true;
     json_decref(done.body);
 }
