@@ -650,7 +650,7 @@ static int check_pace(struct download *download, struct error *err) {
         err, ERROR_TIMEOUT,
         "%s: too slow: %llu bytes came in %.1f s, and %d a second are the least that is waited for; the next fetch goes "
         "on with what is there",
-        download->args->label, (unsigned long long)pace->bytes_received, (double)pace->window_ms / 1000.0, PACE_BYTES_PER_S_MIN);
+        download->args->label, (unsigned long long)pace->bytes_received, (double)pace->spent_ms / 1000.0, PACE_BYTES_PER_S_MIN);
 }
 
 static int run(struct download *download, struct error *err) {

@@ -1,5 +1,6 @@
-/* Whether a download comes at a pace that is worth waiting for. Time counts only while somebody is asked for bytes: pauses between
- * tries, and what this process itself took, are not the server's. Pure. */
+/* Whether a download comes at a pace that is worth waiting for. Time counts while somebody is asked for bytes; pauses between tries
+ * count a tenth, for a server that has us come back later again and again; what this process itself took is not the server's. Pure.
+ */
 #ifndef DAVIT_ARTIFACT_PACE_H
 #define DAVIT_ARTIFACT_PACE_H
 
@@ -12,8 +13,11 @@ struct pace {
     int64_t window_ms;
     int64_t last_ms; /* of the last step */
     int64_t waited_ms;
-    uint64_t bytes_before;   /* the window */
-    uint64_t bytes_received; /* in the last whole window */
+    int64_t paused_ms;
+    uint64_t bytes_before; /* the window */
+    /* Of the last whole window: */
+    uint64_t bytes_received;
+    int64_t spent_ms;
     bool is_waiting;
 };
 

@@ -174,7 +174,7 @@ def test_a_slow_server_meets_the_deadline(server, pull, tmp_path):
 def test_a_server_that_drips_is_not_waited_for(server, pull, tmp_path):
     server.faults.rate = 50  # a byte every 20 ms: no stall
     started = time.monotonic()
-    refused(pull("--stall-timeout", "500ms"), f"{server.url}: too slow:", "bytes came in 1.0 s")
+    refused(pull("--stall-timeout", "500ms"), f"{server.url}: too slow:", "bytes came in ")
     assert time.monotonic() - started < 10 * SLOW
     # Nor for one whose every try moves a little.
     server.faults.rate, server.faults.cut_bytes = None, 1

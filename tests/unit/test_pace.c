@@ -46,8 +46,10 @@ static void test_each_window_counts_alone(void **state) {
 static void test_time_that_is_not_the_servers(void **state) {
     (void)state;
     struct pace pace;
-    /* pauses between tries */
-    assert_int_equal(seconds_until_slow(&pace, 0, false, 1000), 1000);
+    /* pauses between tries count a tenth */
+    assert_int_equal(seconds_until_slow(&pace, 0, false, 1000), 600);
+    assert_int_equal(pace.spent_ms, 600000);
+    assert_int_equal(seconds_until_slow(&pace, PACE_BYTES_PER_S_MIN / 10 + 1, false, 10000), 10000);
     /* a disk that took a minute */
     pace_init(&pace, WINDOW_MS, 0);
     assert_true(pace_is_fine(&pace, 0, 0, true));
