@@ -39,7 +39,7 @@ def processes_of(folder):
 def until(condition, what, timeout=60.0):
     """Polls until condition() is truthy and returns it; fails with the last value or error."""
     deadline = time.monotonic() + timeout * SLOW
-    last = None
+    last, pause = None, 0.002  # most is so in a moment
     while time.monotonic() < deadline:
         try:
             last = condition()
@@ -47,7 +47,8 @@ def until(condition, what, timeout=60.0):
                 return last
         except (AssertionError, OSError, subprocess.CalledProcessError) as error:
             last = error
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
     raise AssertionError(f"{what}: not within {timeout * SLOW:.0f} s; last: {last!r}")
 
 
