@@ -1,6 +1,7 @@
 /* davit controller: see controller/controller.h. */
 #include "controller/controller.h"
 
+#include "adapter/engine_name.h"
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/command.h"
@@ -19,6 +20,7 @@ int cli_controller(int argc, char **argv) {
     bool enable_sidecar = false, leader_elect = false;
     const char *lease_namespace = NULL, *lease_name = "davit-controller";
     int64_t lease_duration_ms = 0, renew_deadline_ms = 0, retry_period_ms = 0;
+    const char *engine_names = "plain";
     const char *routes = "auto", *gateway_namespace = "aibrix-system", *gateway_name = "aibrix-eg";
     int64_t route_timeout_ms = 120000;
     double poll_period = 3;
@@ -38,6 +40,13 @@ int cli_controller(int argc, char **argv) {
          .type = OPTION_FLAG,
          .target = &enable_sidecar,
          .help = "load through the container aibrix-runtime of pods that have it"},
+        {.name = "engine-names",
+         .type = OPTION_STRING,
+         .target = &engine_names,
+         .value_name = "KIND",
+         .help =
+             "what engines call an adapter that key their prefix cache by it (vLLM): plain, its own name (default), or versioned, "
+             "one for each revision, which davit gateway knows and no other gateway does: there are no HTTPRoutes then"},
         {.name = "proof",
          .type = OPTION_STRING,
          .target = &proof,
@@ -171,6 +180,9 @@ int cli_controller(int argc, char **argv) {
         .retry_period_ms = retry_period_ms};
     if (proof_mode_parse(proof, &options.proof) < 0) {
         return fail_usage("proof", proof, "effect, generate or list");
+    }
+    if (engine_names_parse(engine_names, &options.has_engine_names) < 0) {
+        return fail_usage("engine-names", engine_names, "plain or versioned");
     }
     if (!options.has_routes && strcmp(routes, "off") != 0) {
         return fail_usage("routes", routes, "auto or off");

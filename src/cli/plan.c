@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 #include "cli/command.h"
 
+#include "adapter/engine_name.h"
 #include "adapter/model_adapter.h"
 #include "cli/plan_file.h"
 #include "cli/plan_gather.h"
@@ -18,8 +19,8 @@
 enum { EXIT_SAME = 0, EXIT_CHANGES = 1, EXIT_ERROR = 2 }; /* as `kubectl diff` */
 
 struct settings {
-    const char *file, *namespace, *kubeconfig, *dir, *output, *policy_name, *proof_name;
-    bool enable_sidecar, is_offline;
+    const char *file, *namespace, *kubeconfig, *dir, *output, *policy_name, *proof_name, *engine_names;
+    bool enable_sidecar, has_engine_names, is_offline;
     int64_t timeout_ms;
     enum placement_policy policy;
     enum proof_mode proof;
@@ -76,6 +77,7 @@ static json_t *preview_one(const struct settings *settings, const struct plan_ga
                                   .nodes = gather->nodes.has_failed ? NULL : gather->nodes.items,
                                   .service = plan_gather_find(&room->services, kube_name(wanted), NULL),
                                   .enable_sidecar = settings->enable_sidecar,
+                                  .has_engine_names = settings->has_engine_names,
                                   .proof = settings->proof,
                                   .policy = settings->policy};
     for (size_t i = 0; i < PLAN_SLICES_MAX; i++) {
@@ -154,7 +156,9 @@ static int run(struct settings *settings, struct error *err) {
         api_find_kubeconfig(settings->kubeconfig, settings->dir, &path, err) < 0 || kube_config_load(path, &config, err) < 0) {
         return -1;
     }
-    settings->enable_sidecar |= is_kubeconfig_of_up(path); /* `davit up` starts its controller so */
+    bool is_of_up = is_kubeconfig_of_up(path);
+    settings->enable_sidecar |= is_of_up; /* `davit up` starts its controller so */
+    settings->has_engine_names |= is_of_up;
     struct plan_file file;
     int result = plan_file_parse(&text, settings->namespace, config.namespace, &file, err);
     if (result < 0) {
@@ -189,11 +193,15 @@ static int check_usage(struct settings *settings, struct error *err) {
     if (proof_mode_parse(settings->proof_name, &settings->proof) < 0) {
         return error_set(err, ERROR_INVALID, "--proof: expected effect, generate or list, found \"%s\"", settings->proof_name);
     }
+    if (engine_names_parse(settings->engine_names, &settings->has_engine_names) < 0) {
+        return error_set(err, ERROR_INVALID, "--engine-names: expected plain or versioned, found \"%s\"", settings->engine_names);
+    }
     return 0;
 }
 
 int cli_plan(int argc, char **argv) {
-    struct settings settings = {.policy_name = "leastAdapters", .proof_name = "effect", .timeout_ms = ENGINE_TIMEOUT_MS};
+    struct settings settings = {
+        .policy_name = "leastAdapters", .proof_name = "effect", .engine_names = "plain", .timeout_ms = ENGINE_TIMEOUT_MS};
     const struct option_spec table[] = {
         {.name = "filename",
          .short_name = 'f',
@@ -236,6 +244,11 @@ int cli_plan(int argc, char **argv) {
          .target = &settings.proof_name,
          .value_name = "KIND",
          .help = "as the controller was started: effect (default), generate or list"},
+        {.name = "engine-names",
+         .type = OPTION_STRING,
+         .target = &settings.engine_names,
+         .value_name = "KIND",
+         .help = "as the controller was started: plain (default), or versioned (that of `davit up` is)"},
         {.name = "kubeconfig",
          .type = OPTION_STRING,
          .target = &settings.kubeconfig,

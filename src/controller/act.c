@@ -28,6 +28,7 @@ static void free_operation(struct operation *operation) {
     free(operation->base_model);
     free(operation->adapter_key);
     free(operation->adapter_uid);
+    free(operation->engine_name);
     free(operation->start);
     free(operation);
 }
@@ -86,6 +87,8 @@ void operation_fail(struct operation *operation, enum dialect_outcome outcome, c
     snprintf(answer.message, sizeof(answer.message), "%s", message);
     if (binding != NULL && operation->kind == HOLD_UNLOADING) { /* whatever the cause: unloads have their own clock */
         hold_note_unload(binding->hold, &answer, clock_now_ms());
+    } else if (binding != NULL && operation->kind == HOLD_CLEARING) {
+        hold_note_clear(binding->hold, &answer, clock_now_ms());
     } else if (binding != NULL) {
         hold_note_failure(binding->hold, operation->revision, &answer, reason, clock_now_ms());
     }
@@ -126,7 +129,7 @@ void operation_send(struct operation *operation, struct dialect_request *body, i
 static void send_load(struct operation *operation, const struct adapter *adapter) {
     struct controller *controller = operation->controller;
     enum dialect dialect = world_dialect(controller, operation->pod);
-    struct dialect_load load = {.name = adapter->spec.name,
+    struct dialect_load load = {.name = operation->engine_name,
                                 .artifact_url = adapter->spec.artifact_url,
                                 .credentials = operation->credentials,
                                 .additional_config = adapter->spec.additional_config,
@@ -149,11 +152,11 @@ static void send_load(struct operation *operation, const struct adapter *adapter
     operation_send(operation, &request, port, LOAD_TIMEOUT_MS);
 }
 
-static void send_unload(struct operation *operation, const struct adapter *adapter) {
+static void send_unload(struct operation *operation) {
     enum dialect dialect = world_dialect(operation->controller, operation->pod);
     struct dialect_request request;
     int port = dialect == DIALECT_SIDECAR ? operation->pod->facts.sidecar_port : operation->pod->facts.engine_port;
-    dialect_unload(dialect, adapter->spec.name, &request);
+    dialect_unload(dialect, operation->engine_name, &request);
     operation_send(operation, &request, port, UNLOAD_TIMEOUT_MS);
 }
 
@@ -222,10 +225,21 @@ static void unloaded(struct operation *operation, struct binding *binding, int s
     metric_add(operation->controller->count.unloads, NULL, 1);
     log_outcome(operation, "unload", &answer, now_ms - operation->started_ms);
     hold_note_unload(binding->hold, &answer, now_ms);
-    if (binding->hold->state == HOLD_NONE) { /* what was listed before is of the past, also for an adapter made anew */
-        map_remove(&pod->listed, binding->adapter->spec.name);
+    if (answer.outcome == DIALECT_DONE || answer.outcome == DIALECT_NOT_LOADED) {
+        /* What was listed before is of the past, also for an adapter made anew. */
+        map_remove(&pod->listed, operation->engine_name);
         pod->list_digest = 0;
     }
+    operation_end(operation);
+}
+
+static void cleared(struct operation *operation, struct binding *binding, int status, const char *body, size_t len) {
+    struct pod *pod = operation->pod;
+    int64_t now_ms = clock_now_ms();
+    struct dialect_answer answer;
+    dialect_classify_unload(world_dialect(operation->controller, pod), status, body, len, &answer);
+    log_outcome(operation, "unload", &answer, now_ms - operation->started_ms);
+    hold_note_clear(binding->hold, &answer, now_ms);
     operation_end(operation);
 }
 
@@ -242,6 +256,8 @@ static void take_answer(struct operation *operation, struct binding *binding, in
         loaded(operation, binding, status, body, len);
     } else if (operation->kind == HOLD_UNLOADING) {
         unloaded(operation, binding, status, body, len);
+    } else if (operation->kind == HOLD_CLEARING) {
+        cleared(operation, binding, status, body, len);
     } else {
         metric_add(operation->controller->count.proofs, NULL, 1);
         prove_take_answer(operation, binding, status, body, len);
@@ -278,7 +294,7 @@ static void on_secret(void *arg, const json_t *values, const struct error *err) 
     }
     const struct model_adapter *spec = &binding->adapter->spec;
     /* The Secret may have been deleted with the adapter: what is loaded goes all the same, by the last key or without one. */
-    bool is_going = operation->kind == HOLD_UNLOADING;
+    bool is_going = operation->kind == HOLD_UNLOADING || operation->kind == HOLD_CLEARING;
     values = err != NULL && is_going ? secrets_peek_last(operation->controller->secrets, spec->namespace, spec->api_key_secret_name)
                                      : values;
     const char *key = json_string_value(json_object_get(values, spec->api_key_secret_key));
@@ -307,10 +323,10 @@ static void on_secret(void *arg, const json_t *values, const struct error *err) 
 
 static void send_call(struct operation *operation, const struct adapter *adapter) {
     operation->started_ms = clock_now_ms();
-    if (operation->kind == HOLD_UNLOADING) {
-        send_unload(operation, adapter);
+    if (operation->kind == HOLD_UNLOADING || operation->kind == HOLD_CLEARING) {
+        send_unload(operation);
     } else if (operation->kind == HOLD_PROVING) {
-        prove_send(operation, adapter->spec.name);
+        prove_send(operation, operation->engine_name);
     } else {
         send_load(operation, adapter);
     }
@@ -333,7 +349,7 @@ static void go_on(struct operation *operation, struct binding *binding) {
     }
 }
 
-void act_start(struct controller *controller, struct binding *binding, enum hold_action kind) {
+void act_start(struct controller *controller, struct binding *binding, enum hold_action kind, const char *tag) {
     struct adapter *adapter = binding->adapter;
     struct pod *pod = binding->pod;
     struct operation *operation = xcalloc(1, sizeof(*operation));
@@ -348,7 +364,9 @@ void act_start(struct controller *controller, struct binding *binding, enum hold
     if (adapter->spec.api_key_secret_name[0] == '\0' && adapter->spec.api_key != NULL && adapter->spec.api_key[0] != '\0') {
         operation->api_key = xstrdup(adapter->spec.api_key);
     }
-    hold_begin(binding->hold, kind, adapter->revision);
+    hold_begin(binding->hold, kind, adapter->revision, tag);
+    const char *has = kind == HOLD_CLEARING ? binding->hold->other : binding->hold->tag;
+    operation->engine_name = engine_name_of(adapter->spec.name, has);
     if (kind == HOLD_PROVING) {
         prove_prepare(operation, binding);
     }

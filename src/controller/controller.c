@@ -127,7 +127,7 @@ static void apply(struct controller *controller, struct adapter *adapter, const 
         struct pod *pod = view->pods[plan->actions[i].pod];
         struct binding *binding = world_bind(adapter, pod);
         hold_meet(binding->hold, pod->start);
-        act_start(controller, binding, plan->actions[i].kind);
+        act_start(controller, binding, plan->actions[i].kind, view->input.pods[plan->actions[i].pod].tag);
     }
     for (size_t i = 0; i < view->input.pod_count; i++) {
         apply_to_pod(controller, adapter, view, plan, i);
@@ -241,6 +241,7 @@ static void keep_routes(struct controller *controller) {
                                  .namespace = options->namespace,
                                  .kube = controller->kube,
                                  .events = controller->events,
+                                 .is_withdrawn = options->has_engine_names,
                                  .writes = controller->count.writes,
                                  .adapters = controller->adapters_cache,
                                  .services = controller->services_cache,

@@ -15,6 +15,7 @@ struct controller_options {
     const char *kubeconfig; /* NULL = see kube/config.h */
     const char *namespace;  /* NULL = all */
     bool enable_sidecar;
+    bool has_engine_names; /* a name for each revision, where the engine keys its prefix cache by names; else the adapter's own */
     enum proof_mode proof;
     enum placement_policy policy;
     int64_t poll_period_ms;

@@ -22,7 +22,8 @@ static bool is_any_draining(const struct pod *pod) {
 static void note_gauge(struct pod *pod, const struct dialect_gauge *gauge) {
     struct binding *binding = NULL;
     LIST_FOREACH(binding, &pod->bindings, in_pod) {
-        if (binding->is_draining && !dialect_gauge_names(gauge, binding->adapter->spec.name)) {
+        cleanup_free char *name = world_engine_name(binding);
+        if (binding->is_draining && !dialect_gauge_names(gauge, name)) {
             binding->is_draining = false;
             binding->idle_ms = pod->gauge_started_ms;
             controller_wake(pod->controller, binding->adapter->key, 0);

@@ -1,6 +1,7 @@
 #include "controller/hold.h"
 
 #include "adapter/artifact_url.h"
+#include "controller/recall.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #define RETRY_LAST_MS 60000
 #define ASK_AGAIN_MS 500 /* for what is being fetched; the sidecar answers after a while of its own */
 #define RETRY_BUSY_LAST_MS 8000
+#define CLEAR_AGAIN_MS 10000
 /* What the object or the artifact has to change for is looked at again all the same: a file may have appeared where it was missed.
  */
 #define RETRY_PERMANENT_MS 300000
@@ -46,10 +48,19 @@ static void set_revision(char out[REVISION_BYTES], const char *revision) {
     snprintf(out, REVISION_BYTES, "%s", revision);
 }
 
-/* The engine has these weights under the name; an earlier start's do not count. */
+static void set_tag(struct hold *hold, const char *tag) {
+    snprintf(hold->tag, ENGINE_TAG_BYTES, "%s", tag);
+}
+
+bool hold_is_of(const struct hold *hold, const char *revision, const char *tag) {
+    return strcmp(hold->revision, revision) == 0 && strcmp(hold->tag, tag) == 0;
+}
+
+/* The engine has these weights; an earlier start's do not count. What the adapter's own name had before a name with a tag is not
+ * remembered: it may have been others than those that come under it next. */
 static void note_weights(struct hold *hold) {
     const char *now = hold->revision[0] != '\0' ? hold->revision : "?";
-    hold->is_in_place |= hold->last[0] != '\0' && strcmp(hold->last, now) != 0;
+    hold->is_in_place |= hold->tag[0] != '\0' || (hold->last[0] != '\0' && strcmp(hold->last, now) != 0);
     set_revision(hold->last, now);
 }
 
@@ -83,6 +94,8 @@ void hold_meet(struct hold *hold, const char *start) {
         hold->last[0] = '\0';
         hold->loads = 0;
         hold->is_fetching = false;
+        hold->is_several = false;
+        hold->clear_at_ms = 0;
         hold->running = HOLD_IDLE; /* what was asked of the engine before is void */
         hold_forgive(hold);
     }
@@ -109,8 +122,9 @@ void hold_recall(struct hold *hold, const struct hold_record *record) {
     hold->is_recalled = record->was_serving;
     hold->load_ms = record->load_ms;
     hold->effect = record->was_serving ? record->effect : EFFECT_UNKNOWN;
-    hold->is_in_place = record->is_in_place;
+    hold->is_in_place = record->is_in_place || record->tag[0] != '\0';
     set_revision(hold->revision, record->revision);
+    set_tag(hold, record->tag);
 }
 
 /* ---- whose is what is listed ---- */
@@ -180,36 +194,57 @@ static bool is_earlier(const struct hold_target *target, const char *root, char 
     struct model_adapter told = {.artifact_url = root, .source_revision = "", .digest = ""};
     char of_root[REVISION_BYTES];
     model_adapter_revision(&told, of_root);
-    const char *at = target->known != NULL ? target->known : "";
-    for (; strlen(at) >= REVISION_BYTES - 1; at += at[REVISION_BYTES - 1] != '\0' ? REVISION_BYTES : REVISION_BYTES - 1) {
-        if (strncmp(at, of_root, MODEL_ADAPTER_REVISION_URL_LEN) == 0) {
-            snprintf(ret_revision, REVISION_BYTES, "%.*s", REVISION_BYTES - 1, at);
+    for (const char *at = target->known; (at = recall_next(at, ret_revision)) != NULL;) {
+        if (strncmp(ret_revision, of_root, MODEL_ADAPTER_REVISION_URL_LEN) == 0) {
             return true;
         }
     }
     return false;
 }
 
+bool hold_is_serving(const struct hold *hold) {
+    return hold->is_recalled || (hold->state == HOLD_LOADED && hold->is_proved);
+}
+
+bool hold_is_foreign(const struct hold_target *target, const char *root) {
+    char told[REVISION_BYTES];
+    return relation_of(target, root) == RELATION_FOREIGN && !is_earlier(target, root, told);
+}
+
 static void conflict(struct hold *hold, const struct hold_target *target, const struct hold_listing *listing) {
+    cleanup_free char *name = engine_name_of(target->name, listing->tag);
     set_state(hold, HOLD_CONFLICT);
     hold->reason = "Conflict";
     free(hold->message);
-    hold->message = listing->is_base ? xasprintf("the engine serves a base model named \"%s\"", target->name)
-                                     : xasprintf("the engine already has an adapter \"%s\" with root %.200s, expected %.200s",
-                                                 target->name, listing->root, target->artifact_url);
+    hold->message = listing->is_base ? xasprintf("the engine serves a base model named \"%s\"", name)
+                                     : xasprintf("the engine already has an adapter \"%s\" with root %.200s, expected %.200s", name,
+                                                 listing->root, target->artifact_url);
 }
 
-static void adopt(struct hold *hold, const char *revision, const char *root) {
+static void adopt(struct hold *hold, const char *revision, const struct hold_listing *listing) {
+    bool is_as_it_was = hold_is_of(hold, revision, listing->tag);
     /* What was recalled was replaced since, and that was not written down. */
-    hold->is_rolled |= hold->state == HOLD_MAYBE && hold->revision[0] != '\0' && strcmp(revision, hold->revision) != 0;
-    hold->is_recalled = hold->is_recalled && strcmp(revision, hold->revision) == 0;
+    hold->is_rolled |= hold->state == HOLD_MAYBE && hold->revision[0] != '\0' && !is_as_it_was;
+    hold->is_recalled = hold->is_recalled && is_as_it_was;
+    free(take_pointer(hold->root)); /* another name's */
     set_state(hold, HOLD_LOADED);
     if (revision != hold->revision) {
         set_revision(hold->revision, revision);
     }
-    hold->root = xstrdup(root);
+    set_tag(hold, listing->tag);
+    hold->root = xstrdup(listing->root);
     note_weights(hold);
     hold_forgive(hold);
+}
+
+/* The name says which revision it is, whatever the root: it was ours alone to give. */
+static void observe_tagged(struct hold *hold, const struct hold_target *target, const struct hold_listing *listing) {
+    bool is_target = strcmp(listing->revision, target->revision) == 0;
+    if (is_target && relation_of(target, listing->root) == RELATION_FOREIGN) {
+        conflict(hold, target, listing);
+    } else {
+        adopt(hold, listing->revision, listing);
+    }
 }
 
 static void observe_listed(struct hold *hold, const struct hold_target *target, const struct hold_listing *listing) {
@@ -217,27 +252,32 @@ static void observe_listed(struct hold *hold, const struct hold_target *target, 
         conflict(hold, target, listing);
         return;
     }
-    if (hold->state == HOLD_LOADED && (hold->root == NULL || strcmp(hold->root, listing->root) == 0)) {
+    bool is_same_name = strcmp(hold->tag, listing->tag) == 0;
+    if (hold->state == HOLD_LOADED && is_same_name && (hold->root == NULL || strcmp(hold->root, listing->root) == 0)) {
         if (hold->root == NULL) {
             hold->root = xstrdup(listing->root); /* the engine took our load: this is how it writes our path */
         }
         return;
     }
+    if (listing->tag[0] != '\0') {
+        observe_tagged(hold, target, listing);
+        return;
+    }
     char told[REVISION_BYTES];
     enum relation relation = relation_of(target, listing->root);
-    bool is_recalled = hold->state == HOLD_MAYBE;
+    bool is_recalled = hold->state == HOLD_MAYBE && is_same_name;
     if (relation == RELATION_OURS) {
-        adopt(hold, target->revision, listing->root);
+        adopt(hold, target->revision, listing);
     } else if (relation == RELATION_OLD) {
         char revision[REVISION_BYTES];
         snprintf(revision, sizeof(revision), "%.*s", REVISION_BYTES - 1, cached_revision(listing->root, target->name));
-        adopt(hold, revision, listing->root); /* it says itself which: what was recalled of it stays true */
+        adopt(hold, revision, listing); /* it says itself which: what was recalled of it stays true */
     } else if (is_recalled && (relation == RELATION_UNKNOWN || strcmp(hold->revision, target->revision) != 0)) {
-        adopt(hold, hold->revision, listing->root);
+        adopt(hold, hold->revision, listing);
     } else if (relation == RELATION_UNKNOWN) {
-        adopt(hold, "", listing->root); /* loaded again, to be sure of the weights */
+        adopt(hold, "", listing); /* loaded again, to be sure of the weights */
     } else if (is_earlier(target, listing->root, told)) {
-        adopt(hold, told, listing->root);
+        adopt(hold, told, listing);
     } else {
         conflict(hold, target, listing);
     }
@@ -245,17 +285,22 @@ static void observe_listed(struct hold *hold, const struct hold_target *target, 
 
 void hold_observe(struct hold *hold, const struct hold_target *target, const struct hold_listing *listing) {
     bool counts = hold->start != NULL && strcmp(listing->start, hold->start) == 0 && listing->asked_ms >= hold->since_ms;
-    /* What is being fetched may be listed at any time; the answer to the load says of what content it is. */
-    if (!counts || hold->running == HOLD_LOADING || hold->running == HOLD_UNLOADING || hold->is_fetching) {
+    /* What is being fetched may be listed at any time; the answer to the load says of what content it is. And a proof that runs is
+     * of the name that it asks. */
+    bool is_of_another = hold->running == HOLD_PROVING && strcmp(hold->tag, listing->tag) != 0;
+    bool is_changing = hold->running != HOLD_IDLE && hold->running != HOLD_PROVING;
+    if (!counts || is_changing || hold->is_fetching || is_of_another) {
         return;
     }
+    hold->is_several = listing->is_several;
+    memcpy(hold->other, listing->other, ENGINE_TAG_BYTES);
     if (listing->is_listed) {
         observe_listed(hold, target, listing);
     } else if (hold->state != HOLD_NONE) {
         if (hold->state == HOLD_CONFLICT) {
             hold_forgive(hold);
         }
-        bool was_old = strcmp(hold->revision, target->revision) != 0;
+        bool was_old = !hold_is_of(hold, target->revision, target->tag);
         bool was_ours = hold->state == HOLD_LOADED ? hold->is_wanted : hold->state == HOLD_MAYBE && hold->loads == 0;
         bool was_out = hold->is_recalled && hold->unpublished_ms != 0; /* the earlier run had taken it out to unload it */
         hold->is_rolled |= was_ours && (was_old || was_out);           /* gone by itself: the new one is to come all the same */
@@ -265,10 +310,12 @@ void hold_observe(struct hold *hold, const struct hold_target *target, const str
 
 /* ---- actions and results ---- */
 
-void hold_begin(struct hold *hold, enum hold_action action, const char *revision) {
+void hold_begin(struct hold *hold, enum hold_action action, const char *revision, const char *tag) {
     hold->running = action;
+    hold->is_rolled |= action == HOLD_UNLOADING && hold->is_wanted; /* it may fail for long: the pod is out all the same */
     if (action == HOLD_LOADING) {
         set_revision(hold->revision, revision);
+        set_tag(hold, tag);
     }
 }
 
@@ -359,14 +406,26 @@ void hold_note_unload(struct hold *hold, const struct dialect_answer *answer, in
     if (answer->outcome == DIALECT_DONE || answer->outcome == DIALECT_NOT_LOADED) {
         hold->is_rolled = hold->is_wanted;
         hold->is_fetching = false;
-        set_state(hold, HOLD_NONE);
+        set_state(hold, hold->is_several ? HOLD_MAYBE : HOLD_NONE);
         hold->load_ms = -1;
         hold_forgive(hold);
     } else {
         bool was_recalled = hold->is_recalled, was_rolled = hold->is_rolled; /* that it did not go says nothing of what it is */
+        bool was_fetching = hold->is_fetching;                               /* it comes all the same */
         hold_note_failure(hold, hold->revision, answer, HOLD_REASON_UNLOAD, now_ms);
         hold->is_recalled = was_recalled;
         hold->is_rolled = was_rolled;
+        hold->is_fetching = was_fetching;
+    }
+}
+
+void hold_note_clear(struct hold *hold, const struct dialect_answer *answer, int64_t now_ms) {
+    hold->running = HOLD_IDLE;
+    hold->since_ms = now_ms;
+    if (answer->outcome == DIALECT_DONE || answer->outcome == DIALECT_NOT_LOADED) {
+        hold->is_several = false;
+    } else {
+        hold->clear_at_ms = now_ms + CLEAR_AGAIN_MS;
     }
 }
 

@@ -40,17 +40,22 @@ static const json_t *condition_in(const json_t *status, const char *type) {
     return NULL;
 }
 
+/* Of the annotations the one that is read, if it is there. */
+static void keep_annotation(const json_t *object, const char *name, json_t *metadata) {
+    const char *const names[] = {name, NULL};
+    const json_t *annotations = json_at(object, "metadata.annotations");
+    if (json_object_get(annotations, name) != NULL) {
+        json_object_set_new(metadata, "annotations", pick(annotations, names));
+    }
+}
+
 json_t *objects_reduce_adapter(const json_t *object) {
     static const char *const members[] = {"apiVersion", "kind", "spec", NULL};
     static const char *const metadata[] = {
         "name", "namespace", "uid", "resourceVersion", "generation", "finalizers", "deletionTimestamp", "labels", NULL};
     json_t *reduced = pick(object, members);
-    static const char *const annotations[] = {ANNOTATION_CUSTOM_PATHS, NULL};
     json_t *kept = pick(json_object_get(object, "metadata"), metadata);
-    const json_t *notes = json_at(object, "metadata.annotations");
-    if (json_object_get(notes, ANNOTATION_CUSTOM_PATHS) != NULL) {
-        json_object_set_new(kept, "annotations", pick(notes, annotations));
-    }
+    keep_annotation(object, ANNOTATION_CUSTOM_PATHS, kept);
     json_object_set_new(reduced, "metadata", kept);
     const json_t *status = json_object_get(object, "status");
     if (status != NULL) {
@@ -69,8 +74,9 @@ json_t *objects_reduce_adapter(const json_t *object) {
 json_t *objects_reduce_packed(const json_t *object) {
     static const char *const metadata[] = {"name", "namespace", "uid", "resourceVersion", NULL};
     static const char *const whole[] = {"name", "namespace", "uid", "resourceVersion", "labels", "ownerReferences", NULL};
-    json_t *lean = json_copy((json_t *)object);
-    json_object_set_new(lean, "metadata", pick(json_object_get(object, "metadata"), whole));
+    json_t *lean = json_copy((json_t *)object), *kept = pick(json_object_get(object, "metadata"), whole);
+    keep_annotation(object, ANNOTATION_ENGINE_NAMES, kept);
+    json_object_set_new(lean, "metadata", kept);
     json_t *reduced = json_pack("{s:o, s:o, s:s}", "metadata", pick(json_object_get(object, "metadata"), metadata), PACKED,
                                 pack(lean), OWNER, kube_controller_uid(object));
     json_decref(lean);

@@ -84,8 +84,11 @@ static bool is_same_card(const struct dialect_model *a, const struct dialect_mod
     return strcmp(a->root, b->root) == 0 && (a->parent == NULL) == (b->parent == NULL);
 }
 
+/* Also by a name with a tag, whosever that is. */
 static void wake_named(struct pod *pod, const char *name) {
-    cleanup_free char *key = xasprintf("%s/%s", pod->facts.namespace, name);
+    size_t len = 0;
+    (void)engine_name_split(name, &len);
+    cleanup_free char *key = xasprintf("%s/%.*s", pod->facts.namespace, (int)len, name);
     struct adapter *adapter = world_adapter(pod->controller, key);
     if (adapter != NULL && (world_binding(adapter, pod) != NULL || selection_has(pod, adapter->selection))) {
         (void)world_bind(adapter, pod); /* also of one that looks for no pods: what it did not ask for has to go */
@@ -112,7 +115,8 @@ static void wake_changed(struct pod *pod, const struct map *before, const struct
 static void wake_contradicted(struct pod *pod) {
     struct binding *binding = NULL;
     LIST_FOREACH(binding, &pod->bindings, in_pod) {
-        bool is_listed = map_get(&pod->listed, binding->adapter->spec.name) != NULL;
+        cleanup_free char *name = world_engine_name(binding);
+        bool is_listed = map_get(&pod->listed, name) != NULL;
         if (is_listed != (binding->hold->state == HOLD_LOADED)) {
             controller_wake(pod->controller, binding->adapter->key, 0);
         }
@@ -121,10 +125,12 @@ static void wake_contradicted(struct pod *pod) {
 
 static void read_list(struct pod *pod, struct dialect_models *models, uint64_t digest) {
     struct map listed = MAP_INIT;
-    pod->is_davit = false;
+    pod->is_davit = pod->lists_tags = false;
     for (size_t i = 0; i < models->count; i++) {
+        size_t len = 0;
         map_set(&listed, models->items[i].id, &models->items[i]);
         pod->is_davit |= models->items[i].is_davit;
+        pod->lists_tags |= engine_name_split(models->items[i].id, &len)[0] != '\0';
     }
     wake_changed(pod, &pod->listed, &listed);
     map_release(&pod->listed);

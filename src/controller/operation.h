@@ -20,6 +20,7 @@ struct operation {
     char *adapter_key, *adapter_uid;
     char *start;
     char revision[REVISION_BYTES];
+    char *engine_name; /* under which the pod has it, or is to have it */
     enum hold_action kind;
     enum step step;
     int64_t started_ms;

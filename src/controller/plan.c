@@ -118,8 +118,9 @@ static bool is_due(const struct plan_input *input, struct plan *plan, int64_t at
 
 /* ---- what a pod is to the adapter ---- */
 
-static bool is_revision(const struct plan_input *input, const struct hold *hold) {
-    return strcmp(hold->revision, input->revision) == 0;
+/* Its revision is the current one, under the name that it is to have there. */
+static bool is_revision(const struct plan_input *input, const struct plan_pod *pod) {
+    return hold_is_of(pod->hold, input->revision, pod->tag);
 }
 
 /* Published and proved by an earlier run of ours, and nothing seen since that speaks against it: a restart of the controller takes
@@ -130,7 +131,7 @@ static bool is_taken_over(const struct plan_pod *pod) {
 
 bool plan_is_current(const struct plan_input *input, const struct plan_pod *pod) {
     bool is_good = (pod->hold->state == HOLD_LOADED && pod->hold->is_proved) || is_taken_over(pod);
-    return is_good && is_revision(input, pod->hold);
+    return is_good && is_revision(input, pod);
 }
 
 /* Proved weights, of the current revision or of the one before it, on a pod that answers. */
@@ -241,8 +242,11 @@ static int turns_to_roll(const struct plan_input *input, const struct plan *plan
             continue; /* something else keeps it out */
         }
         bool is_current = plan_is_current(input, pod);
-        /* Also with weights that are wanted again, until they have answered again. */
-        bool has_left = hold->state == HOLD_LOADED && !pod->is_published && (hold->is_proved || hold->is_recalled);
+        /* With old weights, or with those that are wanted until they have answered. */
+        bool is_to_be_proved = is_revision(input, pod) && !plan_has_failed(input, hold);
+        bool has_served = hold->is_proved || hold->is_recalled;
+        bool has_left =
+            hold->state == HOLD_LOADED && !pod->is_published && (has_served || !is_revision(input, pod) || is_to_be_proved);
         bool may_have_left = hold->state == HOLD_MAYBE && !pod->is_published; /* the next list tells */
         wanted++;
         is_known_good |= is_current;
@@ -259,7 +263,7 @@ static void choose_serving(const struct plan_input *input, struct plan *plan) {
     for (size_t i = 0; i < input->pod_count; i++) {
         const struct plan_pod *pod = &input->pods[i];
         plan->is_serving[i] = plan->is_wanted[i] && can_serve(pod);
-        if (plan->is_serving[i] && !is_revision(input, pod->hold)) {
+        if (plan->is_serving[i] && !is_revision(input, pod)) {
             if (!pod->is_published) {
                 plan->is_serving[i] = false; /* what has left with old weights does not come back with them */
             } else if (turns > 0) {
@@ -300,6 +304,10 @@ static void retire(const struct plan_input *input, struct plan *plan, size_t at)
     if (pod->is_published || plan->is_serving[at] || hold->unpublished_ms == 0) {
         return; /* the slice is written first */
     }
+    if (hold->state == HOLD_MAYBE && pod->is_ready && (!pod->is_observed || hold->is_several)) {
+        plan->is_polled[at] = true; /* which name it is under is not known */
+        return;
+    }
     /* What is on its way, or was done although the answer was lost, may show it as published yet. */
     if ((input->writes_running & WRITE_SLICE) != 0 || !is_due(input, plan, input->slice_written_ms + UNSEEN_MS)) {
         return;
@@ -324,7 +332,9 @@ static void advance(const struct plan_input *input, struct plan *plan, size_t at
     }
     switch (hold->state) {
     case HOLD_NONE:
-        if (!input->is_untold && (!is_to_wait(input, hold) || is_due(input, plan, hold->retry_at_ms))) {
+        if (hold->is_fetching && strcmp(hold->tag, pod->tag) != 0) {
+            retire(input, plan, at); /* it would come beside the one that is wanted now */
+        } else if (!input->is_untold && (!is_to_wait(input, hold) || is_due(input, plan, hold->retry_at_ms))) {
             act(input, plan, at, HOLD_LOADING);
         }
         break;
@@ -332,12 +342,14 @@ static void advance(const struct plan_input *input, struct plan *plan, size_t at
         plan->is_polled[at] = true;
         break;
     case HOLD_LOADED:
-        if (!is_revision(input, hold)) {
+        if (!is_revision(input, pod)) {
             retire(input, plan, at);
         } else if (!hold->is_proved && input->proof == PROOF_LIST) {
             plan->is_polled[at] = true; /* the next list proves it */
         } else if (!hold->is_proved && (!plan_has_failed(input, hold) || is_due(input, plan, hold->retry_at_ms))) {
             act(input, plan, at, HOLD_PROVING);
+        } else if (hold->is_proved && hold->is_several && is_due(input, plan, hold->clear_at_ms)) {
+            act(input, plan, at, HOLD_CLEARING);
         }
         break;
     case HOLD_CONFLICT:
@@ -444,7 +456,8 @@ static bool may_collect(const struct plan_input *input, struct plan *plan) {
     }
     for (size_t i = 0; i < input->pod_count; i++) {
         const struct plan_pod *pod = &input->pods[i];
-        if (pod->is_published && !plan->is_serving[i]) {
+        bool is_misnamed = plan->is_serving[i] && strcmp(publish_tag(pod), pod->published_tag) != 0;
+        if (pod->is_published && (!plan->is_serving[i] || is_misnamed)) {
             return false;
         }
         bool is_new = plan->is_serving[i] && !pod->is_published;

@@ -42,10 +42,13 @@ struct plan_pod {
     bool is_busy;                /* as many actions run on it as may, of any adapters */
     bool is_full;                /* it holds as many adapters as it says it can */
     bool reuses_prefixes;        /* its engine may answer new weights from what it computed with old ones of the same name */
-    bool is_direct;              /* its engine is asked itself, without a sidecar */
-    int adapters;                /* that it holds or is going to hold, this one aside */
-    bool is_published;           /* it is in an EndpointSlice */
-    int64_t idle_ms;             /* the engine was asked then, and had no request of the adapter; 0 = that is not known */
+    char
+        tag[ENGINE_TAG_BYTES]; /* of the name under which it is to have the revision; of one not observed yet: what the hold says */
+    bool is_direct;            /* its engine is asked itself, without a sidecar */
+    int adapters;              /* that it holds or is going to hold, this one aside */
+    bool is_published;         /* it is in an EndpointSlice */
+    char published_tag[ENGINE_TAG_BYTES]; /* of the name that the slice says its engine has it under */
+    int64_t idle_ms;                      /* the engine was asked then, and had no request of the adapter; 0 = that is not known */
     const struct hold *hold;
 };
 

@@ -68,9 +68,9 @@ struct pod_state {
     bool is_failed;
 };
 
-/* New weights under a name that the engine knew with others. */
+/* New weights under a name that the engine knew, or may have known, with others. */
 static bool is_maybe_stale(const struct plan_pod *pod) {
-    return pod->reuses_prefixes && pod->hold->is_in_place;
+    return pod->reuses_prefixes && pod->hold->is_in_place && pod->hold->tag[0] == '\0';
 }
 
 static struct pod_state state_of(const struct plan_input *input, const struct plan *plan, size_t at) {
@@ -114,6 +114,9 @@ static struct pod_state state_of(const struct plan_input *input, const struct pl
     if (hold->state == HOLD_LOADED && strcmp(hold->revision, input->revision) != 0) {
         return (struct pod_state){"Outdated", "OlderRevision", "", false};
     }
+    if (hold->state == HOLD_LOADED && !hold_is_of(hold, input->revision, pod->tag)) {
+        return (struct pod_state){"Outdated", "OtherName", "", false};
+    }
     return hold->state == HOLD_LOADED ? (struct pod_state){"Proving", "Proving", "", false}
                                       : (struct pod_state){"Loading", "Loading", "", false};
 }
@@ -141,6 +144,10 @@ static json_t *row_of(const struct plan_input *input, const json_t *old, const s
     bool has_it = hold->state == HOLD_LOADED || hold->state == HOLD_MAYBE;
     if (hold_may_have(hold)[0] != '\0') {
         json_object_set_new(row, "revision", plan_text(hold_may_have(hold)));
+    }
+    if (hold->tag[0] != '\0' && (has_it || hold->running == HOLD_LOADING || hold->is_fetching)) {
+        cleanup_free char *name = engine_name_of(input->adapter->name, hold->tag);
+        json_object_set_new(row, "engineName", json_string(name));
     }
     if (hold->is_rolled) {
         json_object_set_new(row, "replaces",
@@ -303,8 +310,8 @@ static void judge_weights(const struct tally *tally, struct verdict *verdicts) {
     }
     if (tally->stale.len > 0) {
         decide(&verdicts[WEIGHTS_MAY_BE_STALE], true, "PrefixCacheKeyedByName",
-               "other weights were loaded under this name before, and these engines key their prefix cache by it: %s; a restart "
-               "of the pod clears it",
+               "other weights were or may have been loaded under this name before, and these engines key their prefix cache by it: "
+               "%s; a restart of the pod clears it",
                buffer_text(&tally->stale));
     }
 }
@@ -441,10 +448,10 @@ static json_t *render_earlier(const struct plan_input *input) {
         }
     }
     json_t *earlier = json_array();
-    for (const char *at = buffer_text(&list); *at != '\0';
-         at += at[REVISION_BYTES - 1] != '\0' ? REVISION_BYTES : REVISION_BYTES - 1) {
-        if (strncmp(at, input->revision, REVISION_BYTES - 1) != 0) {
-            json_array_append_new(earlier, json_stringn(at, REVISION_BYTES - 1));
+    char each[REVISION_BYTES];
+    for (const char *at = buffer_text(&list); (at = recall_next(at, each)) != NULL;) {
+        if (strcmp(each, input->revision) != 0) {
+            json_array_append_new(earlier, json_string(each));
         }
     }
     return earlier;

@@ -119,6 +119,7 @@ static void perform(struct preview_world *world, const struct plan_action *actio
     switch (action->kind) {
     case HOLD_LOADING:
         add_step(preview, PREVIEW_LOAD, pod, world->revision);
+        hold_begin(hold, HOLD_LOADING, world->revision, world->views[action->pod].tag);
         hold_note_load(hold, world->revision, &done, -1, world->now_ms);
         break;
     case HOLD_PROVING:
@@ -134,6 +135,7 @@ static void perform(struct preview_world *world, const struct plan_action *actio
         add_step(preview, PREVIEW_UNLOAD, pod, hold->revision);
         hold_note_unload(hold, &done, world->now_ms);
         break;
+    case HOLD_CLEARING: /* one name has to do here */
     case HOLD_IDLE:
         break;
     }

@@ -26,7 +26,7 @@ struct preview_input {
     const json_t *service;                 /* of the adapter's name; NULL = none */
     const json_t *slices[PLAN_SLICES_MAX]; /* NAME, NAME.2, ...; NULL = none */
     /* As the controller was started. */
-    bool enable_sidecar;
+    bool enable_sidecar, has_engine_names;
     enum proof_mode proof;
     enum placement_policy policy;
 };

@@ -1,6 +1,7 @@
 #include "controller/preview_world.h"
 
 #include "adapter/names.h"
+#include "controller/known_names.h"
 #include "controller/publish.h"
 #include "controller/recall.h"
 #include "kube/client.h"
@@ -38,6 +39,29 @@ static const struct dialect_model *model_in(const struct dialect_models *models,
         }
     }
     return NULL;
+}
+
+static const struct dialect_model *find_card(const void *models, const char *id) {
+    return model_in(models, id);
+}
+
+static bool reuses_prefixes(const struct preview_place *place) {
+    bool is_davit = false;
+    for (size_t i = 0; place->models != NULL && i < place->models->count; i++) {
+        is_davit |= place->models->items[i].is_davit;
+    }
+    return place->facts.engine == DIALECT_VLLM && !is_davit;
+}
+
+/* As for a controller: one that was not asked may have any. */
+static void wanted_tag(const struct preview_world *world, const struct preview_place *place, char ret_tag[ENGINE_TAG_BYTES]) {
+    if (place->models == NULL && place->hold->state == HOLD_LOADED) {
+        memcpy(ret_tag, place->hold->tag, ENGINE_TAG_BYTES);
+    } else if (world->input->has_engine_names && reuses_prefixes(place)) {
+        engine_tag_of(world->revision, ret_tag);
+    } else {
+        ret_tag[0] = '\0';
+    }
 }
 
 static const char *node_label(const struct preview_input *input, const char *node, const char *label) {
@@ -78,7 +102,7 @@ static void meet(struct preview_world *world, struct preview_place *place, const
     }
     hold_meet(hold, place->start);
     if (place->models != NULL) {
-        const struct dialect_model *model = model_in(place->models, world->spec.name);
+        struct known_names names;
         struct hold_target target = {
             .name = world->spec.name,
             .artifact_url = world->spec.artifact_url,
@@ -88,11 +112,11 @@ static void meet(struct preview_world *world, struct preview_place *place, const
             .is_davit = is_davits(place->models),
             .source_revision = world->spec.source_revision,
         };
-        struct hold_listing listing = {.is_listed = model != NULL,
-                                       .root = model != NULL ? model->root : "",
-                                       .is_base = model != NULL && model->parent == NULL,
-                                       .asked_ms = START_MS,
-                                       .start = place->start};
+        struct hold_listing listing = {.asked_ms = START_MS, .start = place->start};
+        wanted_tag(world, place, target.tag);
+        known_names_init(&names, world->spec.name, world->revision, known);
+        known_names_look(&names, &target, hold, find_card, place->models, &listing);
+        listing.is_several = false; /* nothing is listed anew here: one name has to do */
         hold_observe(hold, &target, &listing);
     } else if (hold->state == HOLD_MAYBE) {
         struct dialect_answer done = {.outcome = DIALECT_DONE};
@@ -146,16 +170,30 @@ void preview_world_read_slices(struct preview_world *world) {
     for (size_t s = 0; s < PLAN_SLICES_MAX; s++) {
         bool is_ours = world->slices[s] != NULL && !publish_is_foreign(world->object, world->slices[s]);
         const json_t *endpoints = is_ours ? json_at(world->slices[s], "endpoints") : NULL;
+        cleanup_json json_t *names = publish_names(world->slices[s]);
         for (size_t k = 0; k < json_array_size(endpoints); k++) {
             struct preview_place *place = place_of(world, json_array_get(endpoints, k));
             if (place != NULL) {
                 place->is_published = true;
+                publish_tag_in(names, world->spec.name, place->facts.name, place->published_tag);
             }
         }
     }
 }
 
 /* ---- the other adapters ---- */
+
+/* Under its own name, or another of it. */
+static bool lists_adapter(const struct dialect_models *models, const char *name) {
+    for (size_t i = 0; models != NULL && i < models->count; i++) {
+        size_t len = 0;
+        (void)engine_name_split(models->items[i].id, &len);
+        if (models->items[i].parent != NULL && strlen(name) == len && strncmp(models->items[i].id, name, len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
 
 static void count_others(struct preview_world *world) {
     size_t *counted = xcalloc(world->count + 1, sizeof(*counted)); /* the last adapter that was counted there, from 1 */
@@ -174,8 +212,7 @@ static void count_others(struct preview_world *world) {
             }
         }
         for (size_t p = 0; p < world->count; p++) {
-            const struct dialect_model *model = model_in(world->places[p].models, kube_name(other));
-            if (model != NULL && model->parent != NULL && counted[p] != a + 1) {
+            if (counted[p] != a + 1 && lists_adapter(world->places[p].models, kube_name(other))) {
                 world->places[p].others++;
             }
         }
@@ -290,11 +327,13 @@ static void view_place(struct preview_world *world, struct preview_place *place,
                                   .is_gone = facts->is_gone,
                                   .is_observed = true,
                                   .is_full = facts->capacity > 0 && place->others >= facts->capacity,
-                                  .reuses_prefixes = facts->engine == DIALECT_VLLM && !is_davits(place->models),
+                                  .reuses_prefixes = reuses_prefixes(place),
                                   .is_direct = !(world->input->enable_sidecar && facts->has_sidecar),
                                   .adapters = place->others,
                                   .is_published = place->is_published,
                                   .hold = hold};
+    wanted_tag(world, place, ret_view->tag);
+    memcpy(ret_view->published_tag, place->published_tag, ENGINE_TAG_BYTES);
 }
 
 static void see(const struct preview_world *world, struct plan_seen *ret_seen) {

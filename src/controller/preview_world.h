@@ -12,6 +12,7 @@ struct preview_place {
     const struct dialect_models *models; /* NULL = not asked */
     struct hold *hold;
     bool matches, is_published, is_believed;
+    char published_tag[ENGINE_TAG_BYTES];
     bool has_left; /* its endpoint was taken out */
     int others;    /* adapters that it holds, this one aside */
     const char *domain, *zone;

@@ -8,8 +8,8 @@
 
 #define PROVE_TIMEOUT_MS 60000
 
-static const char *base_model_of(const struct pod *pod, const struct adapter *adapter) {
-    const struct dialect_model *card = map_get(&pod->listed, adapter->spec.name);
+static const char *base_model_of(const struct pod *pod, const struct adapter *adapter, const char *engine_name) {
+    const struct dialect_model *card = map_get(&pod->listed, engine_name);
     if (card != NULL && card->parent != NULL && card->parent[0] != '\0') {
         return card->parent;
     }
@@ -44,7 +44,7 @@ void prove_prepare(struct operation *operation, struct binding *binding) {
     struct hold *hold = binding->hold;
     operation->kind = HOLD_PROVING;
     operation->prompt = proof_prompt(operation->controller, operation->pod, hold->loads);
-    operation->base_model = xstrdup(base_model_of(operation->pod, binding->adapter));
+    operation->base_model = xstrdup(base_model_of(operation->pod, binding->adapter, operation->engine_name));
     operation->is_first = hold->loads == 1;
     hold->running = HOLD_PROVING;
 }
@@ -91,7 +91,7 @@ static void base_answered(struct operation *operation, struct hold *hold, const 
 
 static void adapter_answered(struct operation *operation, struct binding *binding, const struct dialect_proof *proof) {
     const struct base_proof *known = operation->pod->base_proof;
-    const char *name = binding->adapter->spec.name;
+    const char *name = operation->engine_name;
     if (!is_answered_by(proof, name)) {
         char message[600];
         snprintf(message, sizeof(message), "asked for \"%s\", the engine answered as \"%s\"", name, proof->model);

@@ -17,6 +17,29 @@ bool publish_is_foreign(const json_t *adapter, const json_t *object) {
     return object != NULL && !kube_is_controlled_by(object, adapter);
 }
 
+/* ---- names on engines ---- */
+
+const char *publish_tag(const struct plan_pod *pod) {
+    return pod->hold->state == HOLD_LOADED ? pod->hold->tag : pod->published_tag;
+}
+
+static const char *annotation_of(const json_t *slice) {
+    return json_string_value(json_object_get(json_at(slice, "metadata.annotations"), ANNOTATION_ENGINE_NAMES));
+}
+
+json_t *publish_names(const json_t *slice) {
+    const char *text = annotation_of(slice);
+    return text != NULL ? json_parse(text, strlen(text), NULL) : NULL;
+}
+
+void publish_tag_in(const json_t *names, const char *adapter, const char *pod, char ret_tag[ENGINE_TAG_BYTES]) {
+    const char *name = json_string_value(json_object_get(names, pod));
+    size_t len = 0;
+    const char *tag = name != NULL ? engine_name_split(name, &len) : "";
+    bool is_of_it = name != NULL && strlen(adapter) == len && strncmp(name, adapter, len) == 0;
+    snprintf(ret_tag, ENGINE_TAG_BYTES, "%s", is_of_it ? tag : "");
+}
+
 /* ---- the digest ---- */
 
 static uint64_t mix(uint64_t hash, const void *bytes, size_t len) {
@@ -40,6 +63,7 @@ uint64_t publish_digest(const struct plan_input *input, const bool *is_serving) 
                 hash = mix_text(hash, parts[k]);
             }
             hash = mix(hash, &pod->engine_port, sizeof(pod->engine_port));
+            hash = mix_text(hash, publish_tag(pod));
         }
     }
     return hash != 0 ? hash : 1;
@@ -243,23 +267,58 @@ static json_t *render_endpoints(const struct plan_input *input, const struct lay
     return endpoints;
 }
 
-static json_t *new_slice(const struct plan_input *input, const struct slot *slot, const char *name, json_t *labels,
-                         json_t *endpoints, json_t *ports) {
-    return json_pack("{s:s, s:s, s:o, s:s, s:O, s:O}", "apiVersion", "discovery.k8s.io/v1", "kind", "EndpointSlice", "metadata",
-                     metadata_of(input, name, json_incref(labels)), "addressType", slot->is_ipv6 ? "IPv6" : "IPv4", "endpoints",
-                     endpoints, "ports", ports);
+/* The annotation, as a JSON string; null when the engines of all endpoints have it under its own name. */
+static json_t *render_names(const struct plan_input *input, const struct layout *layout, size_t slot) {
+    cleanup_json json_t *names = json_object();
+    for (size_t e = 0; e < layout->count; e++) {
+        const struct plan_pod *pod = layout->endpoints[e].pod;
+        if (layout->endpoints[e].slot == (int)slot && publish_tag(pod)[0] != '\0') {
+            cleanup_free char *name = engine_name_of(input->adapter->name, publish_tag(pod));
+            json_object_set_new(names, pod->name, json_string(name));
+        }
+    }
+    cleanup_free char *text = json_object_size(names) > 0 ? json_text(names) : NULL;
+    return text != NULL ? json_string(text) : json_null();
 }
 
-static json_t *patch_of(const struct slot *slot, json_t *labels, json_t *endpoints, json_t *ports) {
-    json_t *patch = json_object();
-    if (!objects_covers(json_at(slot->found, "metadata.labels"), labels)) {
-        json_object_set_new(patch, "metadata", json_pack("{s:O}", "labels", labels));
+/* What is to be in a slice. */
+struct slice_parts {
+    json_t *labels, *names, *endpoints, *ports;
+};
+
+static json_t *new_slice(const struct plan_input *input, const struct slot *slot, const char *name,
+                         const struct slice_parts *parts) {
+    json_t *metadata = metadata_of(input, name, json_incref(parts->labels));
+    if (json_is_string(parts->names)) {
+        json_object_set_new(metadata, "annotations", json_pack("{s:O}", ANNOTATION_ENGINE_NAMES, parts->names));
     }
-    if (!objects_covers(json_at(slot->found, "endpoints"), endpoints)) {
-        json_object_set(patch, "endpoints", endpoints);
+    return json_pack("{s:s, s:s, s:o, s:s, s:O, s:O}", "apiVersion", "discovery.k8s.io/v1", "kind", "EndpointSlice", "metadata",
+                     metadata, "addressType", slot->is_ipv6 ? "IPv6" : "IPv4", "endpoints", parts->endpoints, "ports",
+                     parts->ports);
+}
+
+static bool has_names(const struct slot *slot, const json_t *names) {
+    const char *found = annotation_of(slot->found), *wanted = json_string_value(names);
+    return found == NULL || wanted == NULL ? found == wanted : strcmp(found, wanted) == 0;
+}
+
+static json_t *patch_of(const struct slot *slot, const struct slice_parts *parts) {
+    json_t *patch = json_object(), *metadata = json_object();
+    if (!objects_covers(json_at(slot->found, "metadata.labels"), parts->labels)) {
+        json_object_set(metadata, "labels", parts->labels);
     }
-    if (slot->count > 0 && !objects_covers(json_at(slot->found, "ports"), ports)) {
-        json_object_set(patch, "ports", ports);
+    if (!has_names(slot, parts->names)) {
+        json_object_set_new(metadata, "annotations", json_pack("{s:O}", ANNOTATION_ENGINE_NAMES, parts->names));
+    }
+    if (json_object_size(metadata) > 0) {
+        json_object_set(patch, "metadata", metadata);
+    }
+    json_decref(metadata);
+    if (!objects_covers(json_at(slot->found, "endpoints"), parts->endpoints)) {
+        json_object_set(patch, "endpoints", parts->endpoints);
+    }
+    if (slot->count > 0 && !objects_covers(json_at(slot->found, "ports"), parts->ports)) {
+        json_object_set(patch, "ports", parts->ports);
     }
     return json_object_size(patch) > 0 ? patch : (json_decref(patch), NULL);
 }
@@ -275,11 +334,12 @@ void publish_slices(const struct plan_input *input, const bool *is_serving, cons
         if (!slot->is_ours || (slot->found == NULL && slot->count == 0)) {
             continue;
         }
+        cleanup_json json_t *names = render_names(input, &layout, i);
         cleanup_json json_t *endpoints = render_endpoints(input, &layout, i);
         cleanup_json json_t *ports = json_pack("[{s:s, s:s, s:i}]", "name", "http", "protocol", "TCP", "port", slot->port);
         cleanup_free char *name = publish_slice_name(input->adapter->name, i);
-        json_t *body =
-            slot->found == NULL ? new_slice(input, slot, name, labels, endpoints, ports) : patch_of(slot, labels, endpoints, ports);
+        const struct slice_parts parts = {labels, names, endpoints, ports};
+        json_t *body = slot->found == NULL ? new_slice(input, slot, name, &parts) : patch_of(slot, &parts);
         if (body != NULL) {
             plan->slices[plan->slice_count++] =
                 (struct plan_slice){.name = take_pointer(name), .body = body, .is_create = slot->found == NULL};

@@ -17,12 +17,14 @@ void recall_load(const json_t *status, const json_t *row, struct hold_record *re
     const char *reason = json_string_at(row, "reason", "");
     /* What had served and does not let itself be unloaded is out, until the pod serves again. */
     bool was_serving = hold_state_is_serving(json_string_at(row, "state", "")) || strcmp(reason, HOLD_REASON_UNLOAD) == 0;
+    size_t len = 0;
     *ret_record = (struct hold_record){.revision = json_string_at(row, "revision", ""),
                                        .was_serving = was_serving,
                                        .is_in_place = strcmp(reason, HOLD_REASON_IN_PLACE) == 0,
                                        .is_rolled = json_string_at(row, "replaces", NULL) != NULL,
                                        .load_ms = json_int_at(row, "loadMillis", -1),
                                        .effect = effect_in(status)};
+    snprintf(ret_record->tag, ENGINE_TAG_BYTES, "%s", engine_name_split(json_string_at(row, "engineName", ""), &len));
 }
 
 void recall_add_revision(struct buffer *list, const char *revision) {
@@ -30,6 +32,25 @@ void recall_add_revision(struct buffer *list, const char *revision) {
     if (fits && strstr(buffer_text(list), revision) == NULL) {
         buffer_printf(list, "%s%s", list->len > 0 ? " " : "", revision);
     }
+}
+
+const char *recall_next(const char *at, char ret_revision[REVISION_BYTES]) {
+    if (at == NULL || strlen(at) < REVISION_BYTES - 1) {
+        return NULL;
+    }
+    snprintf(ret_revision, REVISION_BYTES, "%.*s", REVISION_BYTES - 1, at);
+    return at + REVISION_BYTES - (at[REVISION_BYTES - 1] == '\0');
+}
+
+void recall_remember(char **list, const char *revision) {
+    cleanup_buffer struct buffer next = BUFFER_INIT;
+    char each[REVISION_BYTES];
+    recall_add_revision(&next, revision);
+    for (const char *at = *list; (at = recall_next(at, each)) != NULL;) {
+        recall_add_revision(&next, each);
+    }
+    free(*list);
+    *list = xstrdup(buffer_text(&next));
 }
 
 char *recall_revisions(const json_t *status) {

@@ -183,7 +183,7 @@ static bool work_on_adapter(struct routes *routes, const char *key) {
     if (is_going(routes, key, route)) {
         return false; /* it is looked at again when it has gone */
     }
-    if (adapter == NULL || kube_is_deleting(adapter)) {
+    if (adapter == NULL || kube_is_deleting(adapter) || routes->setup.is_withdrawn) {
         cleanup_free char *namespace = namespace_in(key);
         if (is_ours) {
             write_route(routes, key, route, NULL);
@@ -238,7 +238,8 @@ static bool work_on_grant(struct routes *routes, const char *key) {
         return false;
     }
     if (!is_needed) {
-        bool is_spent = reduced != NULL && route_grant_is_ours(reduced) && !has_adapters(routes, namespace);
+        bool may_come = !routes->setup.is_withdrawn && has_adapters(routes, namespace);
+        bool is_spent = reduced != NULL && route_grant_is_ours(reduced) && !may_come;
         if (is_spent) {
             write_grant(routes, key, reduced, namespace, NULL);
         } else {

@@ -17,6 +17,7 @@ struct routes;
 struct routes_setup {
     struct route_options objects; /* the strings outlive the routes */
     const char *namespace;        /* of the adapters; NULL = all */
+    bool is_withdrawn;            /* no adapter is to have a route: those that are there go */
     struct kube_client *kube;
     struct event_recorder *events;
     struct metric *writes; /* label: kind */

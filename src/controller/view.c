@@ -30,22 +30,29 @@ static struct pod *pod_of_endpoint(struct controller *controller, const struct a
     return NULL;
 }
 
+static void note_published(struct binding *binding, const json_t *names) {
+    binding->is_published = true;
+    publish_tag_in(names, binding->adapter->spec.name, binding->pod->facts.name, binding->published_tag);
+}
+
 /* A pod that is named and not known may have been told to the slices' watch first: they are read again. */
 static void read_slices(struct controller *controller, struct adapter *adapter) {
     bool has_unknown = false;
     for (size_t i = 0; i < adapter->binding_count; i++) {
         adapter->bindings[i]->is_published = false;
+        adapter->bindings[i]->published_tag[0] = '\0';
     }
     for (size_t i = 0; i < adapter->slice_count; i++) {
         const json_t *reduced = world_slice(controller, adapter, i);
         cleanup_json json_t *slice =
             reduced != NULL && objects_is_controlled_by(reduced, adapter->spec.uid) ? objects_unpack(reduced) : NULL;
+        cleanup_json json_t *names = publish_names(slice);
         const json_t *endpoints = json_at(slice, "endpoints");
         for (size_t k = 0; k < json_array_size(endpoints); k++) {
             struct pod *pod = pod_of_endpoint(controller, adapter, json_array_get(endpoints, k));
             has_unknown |= pod == NULL;
             if (pod != NULL) {
-                world_bind(adapter, pod)->is_published = true;
+                note_published(world_bind(adapter, pod), names);
             }
         }
     }
@@ -54,33 +61,70 @@ static void read_slices(struct controller *controller, struct adapter *adapter) 
 
 /* ---- one pod ---- */
 
-static void observe_hold(struct controller *controller, struct adapter *adapter, const struct pod *pod, struct hold *hold) {
-    const struct dialect_model *model = map_get(&pod->listed, adapter->spec.name);
-    struct hold_target target = {.name = adapter->spec.name,
-                                 .artifact_url = adapter->spec.artifact_url,
-                                 .revision = adapter->revision,
-                                 .known = adapter->known,
-                                 .uses_sidecar = world_uses_sidecar(controller, pod),
-                                 .is_davit = pod->is_davit,
-                                 .source_revision = adapter->spec.source_revision};
-    struct hold_listing listing = {.is_listed = model != NULL,
-                                   .root = model != NULL ? model->root : "",
-                                   .is_base = model != NULL && model->parent == NULL,
-                                   .asked_ms = pod->asked_ms,
-                                   .start = pod->observed_start};
+static bool reuses_prefixes(const struct pod *pod) {
+    return pod->facts.engine == DIALECT_VLLM && !pod->is_davit;
+}
+
+/* Of the name under which the pod is to have the current revision. Whose engine it has is known once it was asked. */
+static void wanted_tag(const struct controller *controller, const struct adapter *adapter, const struct pod *pod,
+                       const struct hold *hold, char ret_tag[ENGINE_TAG_BYTES]) {
+    if (!pod->is_observed) {
+        memcpy(ret_tag, hold->tag, ENGINE_TAG_BYTES);
+    } else if (controller->options->has_engine_names && reuses_prefixes(pod)) {
+        engine_tag_of(adapter->revision, ret_tag);
+    } else {
+        ret_tag[0] = '\0';
+    }
+}
+
+static const struct dialect_model *find_card(const void *list, const char *id) {
+    return map_get(list, id);
+}
+
+/* Most pods list no name with a tag: those are not looked for there. */
+static const struct known_names *names_at(const struct controller *controller, const struct adapter *adapter, const struct pod *pod,
+                                          struct world_view *view) {
+    bool has_tags = controller->options->has_engine_names || pod->lists_tags;
+    struct known_names *names = has_tags ? &view->names : &view->own_name;
+    if (names->count == 0) {
+        known_names_init(names, adapter->spec.name, has_tags ? adapter->revision : "", has_tags ? adapter->known : NULL);
+    }
+    return names;
+}
+
+static void look(const struct controller *controller, const struct adapter *adapter, const struct pod *pod, const struct hold *hold,
+                 struct world_view *view, struct hold_target *ret_target, struct hold_listing *ret_listing) {
+    *ret_target = (struct hold_target){.name = adapter->spec.name,
+                                       .artifact_url = adapter->spec.artifact_url,
+                                       .revision = adapter->revision,
+                                       .known = adapter->known,
+                                       .uses_sidecar = world_uses_sidecar(controller, pod),
+                                       .is_davit = pod->is_davit,
+                                       .source_revision = adapter->spec.source_revision};
+    wanted_tag(controller, adapter, pod, hold, ret_target->tag);
+    *ret_listing = (struct hold_listing){.asked_ms = pod->asked_ms, .start = pod->observed_start};
+    known_names_look(names_at(controller, adapter, pod, view), ret_target, hold, find_card, &pod->listed, ret_listing);
+}
+
+static void observe_hold(struct controller *controller, struct adapter *adapter, const struct pod *pod, struct hold *hold,
+                         struct world_view *view) {
+    struct hold_target target;
+    struct hold_listing listing;
+    look(controller, adapter, pod, hold, view, &target, &listing);
     hold_observe(hold, &target, &listing);
     bool is_listed_by_engine = hold->state == HOLD_LOADED && hold->root != NULL && !hold->is_proved;
-    if (controller->options->proof == PROOF_LIST && is_listed_by_engine && strcmp(hold->revision, adapter->revision) == 0) {
+    if (controller->options->proof == PROOF_LIST && is_listed_by_engine && hold_is_of(hold, adapter->revision, target.tag)) {
         hold_note_proof(hold, EFFECT_UNKNOWN);
     }
 }
 
-static void refresh_binding(struct controller *controller, struct binding *binding, int64_t now_ms) {
+static void refresh_binding(struct controller *controller, struct binding *binding, struct world_view *view) {
+    int64_t now_ms = view->input.now_ms;
     struct hold *hold = binding->hold;
     struct pod *pod = binding->pod;
     hold_meet(hold, pod->start);
     if (pod->is_observed) {
-        observe_hold(controller, binding->adapter, pod, hold);
+        observe_hold(controller, binding->adapter, pod, hold, view);
     }
     hold->unpublished_ms = binding->is_published ? 0 : hold->unpublished_ms != 0 ? hold->unpublished_ms : now_ms;
     world_count(binding);
@@ -99,15 +143,23 @@ static const char *domain_of(const struct controller *controller, const struct a
     return key[0] == '\0' ? pod->facts.node : node_label(controller, pod, key);
 }
 
+static bool lists_it(const struct controller *controller, const struct adapter *adapter, const struct pod *pod,
+                     struct world_view *view) {
+    struct hold_target target;
+    struct hold_listing listing;
+    look(controller, adapter, pod, &blank, view, &target, &listing);
+    return listing.is_listed;
+}
+
 static void view_pod(struct controller *controller, struct adapter *adapter, struct pod *pod, struct binding *binding,
                      struct world_view *view) {
-    int64_t now_ms = view->input.now_ms;
-    if (binding == NULL && pod->is_observed && map_get(&pod->listed, adapter->spec.name) != NULL) {
+    if (binding == NULL && pod->is_observed && lists_it(controller, adapter, pod, view)) {
         binding = world_bind(adapter, pod); /* something of that name is there already */
     }
     if (binding != NULL) {
-        refresh_binding(controller, binding, now_ms);
+        refresh_binding(controller, binding, view);
     }
+    const struct hold *hold = binding != NULL ? binding->hold : &blank;
     int others = pod->adapters - (binding != NULL && binding->is_counted);
     view->views[view->input.pod_count] = (struct plan_pod){
         .name = pod->facts.name,
@@ -127,13 +179,17 @@ static void view_pod(struct controller *controller, struct adapter *adapter, str
         .observe_failure = pod->failure,
         .is_busy = pod->operation_count >= POD_OPERATIONS_MAX || controller->operations >= OPERATIONS_MAX,
         .is_full = pod->facts.capacity > 0 && others >= pod->facts.capacity,
-        .reuses_prefixes = pod->facts.engine == DIALECT_VLLM && !pod->is_davit,
+        .reuses_prefixes = reuses_prefixes(pod),
         .is_direct = !world_uses_sidecar(controller, pod),
         .adapters = others,
         .is_published = binding != NULL && binding->is_published,
         .idle_ms = binding != NULL ? binding->idle_ms : 0,
-        .hold = binding != NULL ? binding->hold : &blank,
+        .hold = hold,
     };
+    wanted_tag(controller, adapter, pod, hold, view->views[view->input.pod_count].tag);
+    if (binding != NULL) {
+        memcpy(view->views[view->input.pod_count].published_tag, binding->published_tag, ENGINE_TAG_BYTES);
+    }
     view->pods[view->input.pod_count++] = pod;
 }
 
@@ -156,10 +212,14 @@ static void list_pods(const struct adapter *adapter, struct world_view *view) {
     view->views = xcalloc(count + 1, sizeof(*view->views));
 }
 
-/* What an earlier run wrote down, while some pod was not asked yet what it has of that. */
-static const char *known_yet(const struct adapter *adapter) {
+/* Revisions of before, while some pod was not asked yet what it has of them. Where each has a name of its own, a load that comes
+ * late is not in the way of the next and is found by its name alone: then always. */
+static const char *known_yet(const struct controller *controller, const struct adapter *adapter) {
     if (adapter->known[0] == '\0' || strcmp(adapter->known, adapter->revision) == 0 || adapter->selection == NULL) {
         return NULL;
+    }
+    if (controller->options->has_engine_names) {
+        return adapter->known;
     }
     for (size_t i = 0; i < adapter->selection->pod_count; i++) {
         if (!adapter->selection->pods[i]->is_observed) {
@@ -196,7 +256,7 @@ void world_view_take(struct controller *controller, struct adapter *adapter, str
         .input = {.object = adapter->object,
                   .adapter = spec,
                   .invalid = adapter->invalid,
-                  .known = known_yet(adapter),
+                  .known = known_yet(controller, adapter),
                   .version = adapter->version,
                   .arrivals_until_ms = adapter->arrivals_until_ms,
                   .matching = adapter->selection != NULL ? (int)adapter->selection->pod_count : 0,

@@ -124,6 +124,10 @@ static void unbind(struct binding *binding) {
     free(binding);
 }
 
+char *world_engine_name(const struct binding *binding) {
+    return engine_name_of(binding->adapter->spec.name, binding->hold->tag);
+}
+
 void world_unbind_blank(struct binding *binding) {
     if (!binding->is_published && hold_is_blank(binding->hold)) {
         unbind(binding);
@@ -175,6 +179,7 @@ static void read_adapter(struct controller *controller, struct adapter *adapter,
     model_adapter_revision(&adapter->spec, adapter->revision);
     if (strcmp(before, adapter->revision) != 0) {
         adapter->version[0] = '\0';
+        recall_remember(&adapter->known, before); /* a load of it may be on its way yet */
     }
     if (is_new || generation != adapter->spec.generation) {
         if (adapter->invalid == NULL) {
@@ -192,6 +197,7 @@ static void read_adapter(struct controller *controller, struct adapter *adapter,
     }
     if (is_new) {
         cleanup_json json_t *status = objects_unpack(object);
+        free(adapter->known);
         adapter->known = recall_revisions(status);
         recall_loads(controller, adapter, status);
         recall_version(adapter, status);

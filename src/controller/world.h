@@ -10,6 +10,7 @@
 
 #include "base/map.h"
 #include "controller/controller.h"
+#include "controller/known_names.h"
 #include "controller/plan.h"
 #include "controller/pod_facts.h"
 #include "io/metrics.h"
@@ -36,11 +37,12 @@ struct binding {
     struct adapter *adapter;
     struct pod *pod;
     struct hold *hold;
-    bool is_published; /* the pod is in one of the adapter's slices */
-    bool is_counted;   /* among the adapters of its pod */
-    bool is_waiting;   /* for an operation of the pod to end */
-    bool is_draining;  /* for the engine to have no request of the adapter any more */
-    int64_t idle_ms;   /* when it was asked and had none; 0 = never */
+    bool is_published;                    /* the pod is in one of the adapter's slices */
+    char published_tag[ENGINE_TAG_BYTES]; /* of the name that the slice says its engine has */
+    bool is_counted;                      /* among the adapters of its pod */
+    bool is_waiting;                      /* for an operation of the pod to end */
+    bool is_draining;                     /* for the engine to have no request of the adapter any more */
+    int64_t idle_ms;                      /* when it was asked and had none; 0 = never */
     LIST_ENTRY(binding) in_pod;
     TAILQ_ENTRY(binding) in_waiting;
 };
@@ -82,6 +84,7 @@ struct pod {
     bool is_lost;                  /* ... for long enough */
     int key_turn;                  /* which of the adapters' keys is tried */
     bool is_davit;                 /* its engine says that it is Davit's */
+    bool lists_tags;               /* some name has the form of one with a tag */
     bool has_changed;              /* something was done to it since the last list was asked for */
     bool must_compare;             /* ... and since the one before the list that is being read */
     struct base_proof *base_proof; /* act.c */
@@ -110,7 +113,7 @@ struct adapter {
     struct model_adapter spec;
     char *invalid; /* why it can never serve; NULL = it can */
     char revision[REVISION_BYTES];
-    char *known;                 /* revisions that an earlier run wrote down, see recall.h */
+    char *known;                 /* revisions of before, an earlier run's too, see recall.h */
     char version[VERSION_BYTES]; /* what the source of `revision` was found to be; "" = nothing found, or spec.digest says */
     struct selection *selection; /* NULL = none */
     bool is_seeking;             /* in selection->seeking */
@@ -186,6 +189,8 @@ struct binding *world_bind(struct adapter *adapter, struct pod *pod);           
 /* Counts it among the adapters of its pod, or no more, as its hold says now. A pod that was full and has room again wakes those who
  * look for one. */
 void world_count(struct binding *binding);
+/* What the pod's engine has it as, is told to, or had it as last. The caller's. */
+char *world_engine_name(const struct binding *binding);
 /* Removes it when it says nothing. */
 void world_unbind_blank(struct binding *binding);
 /* A Service or slice has changed or gone: the adapter that it is of by its name. */
@@ -221,7 +226,8 @@ void selection_update_pod(struct controller *controller, struct pod *pod, bool i
 struct world_view {
     struct plan_input input;
     struct plan_pod *views;
-    struct pod **pods; /* as the views */
+    struct pod **pods;                  /* as the views */
+    struct known_names names, own_name; /* made when they are needed */
 };
 /* Brings the adapter's holds up to date with what was seen, and shows it all. Release before the world changes. */
 void world_view_take(struct controller *controller, struct adapter *adapter, struct world_view *ret_view);
@@ -240,8 +246,8 @@ void gauge_cancel(struct pod *pod); /* what runs; likewise */
 void gauge_release(struct pod *pod);
 
 /* ---- act.c ---- */
-/* Starts the action on a pod that is free. */
-void act_start(struct controller *controller, struct binding *binding, enum hold_action kind);
+/* Starts the action on a pod that is free. `tag`: of the name that a load is to be under. */
+void act_start(struct controller *controller, struct binding *binding, enum hold_action kind, const char *tag);
 void act_release(struct pod *pod); /* cancels what runs on it */
 void act_release_base_proof(struct base_proof *proof);
 /* "http://address:port/path", of the caller's. */

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import subprocess
 
 from apis import end_namespace
@@ -18,15 +19,21 @@ class FakeWorld:
 
     numbers = itertools.count(1)  # of rooms: worlds may have one API server in common
 
-    def __init__(self, folder, api_server):
-        self.folder, self.api_server = folder, api_server
+    def __init__(self, folder, api_server, *options):
+        self.folder, self.api_server, self.options = folder, api_server, options
         self.start_controller()
 
     def start_controller(self):
-        self.controller = Controller(self.folder, self.api_server.kubeconfig, "--enable-runtime-sidecar", "--poll-period", POLL_SECONDS)
+        self.controller = Controller(self.folder, self.api_server.kubeconfig, "--enable-runtime-sidecar", "--poll-period", POLL_SECONDS,
+                                     *self.options)
 
-    def restart_controller(self):
-        self.controller.check()
+    def restart_controller(self, *options, is_killed=False):
+        """With other options, if there are any."""
+        self.options = options or self.options
+        if is_killed:
+            self.controller.stop(signal.SIGKILL)
+        else:
+            self.controller.check()
         self.start_another_controller()
 
     def start_another_controller(self):

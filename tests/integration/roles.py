@@ -18,6 +18,7 @@ from pathlib import Path
 
 import yaml
 from world import ROOT, SLOW, until
+from world import http as request
 
 IDLE_SECONDS = 20
 ALARM = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|\bFATAL\b|Assertion `|stack smashing")
@@ -104,6 +105,26 @@ class Controller(Process):
     def metrics(self):
         """Name, with its labels as they are written -> value."""
         return metrics_at("127.0.0.1", self.port)
+
+
+class Gateway(Process):
+    """Of all namespaces, unless the options say otherwise."""
+
+    def __init__(self, folder, kubeconfig, *options):
+        port_file = folder / "gateway.port"
+        super().__init__(folder / "gateway.log", program(), "gateway", "--kubeconfig", kubeconfig, "--address", "127.0.0.1", "--port", "0",
+                         "--port-file", port_file, *options)
+        until(lambda: self.said("routes read"), "the gateway has read its routes")
+        self.url = f"http://127.0.0.1:{port_file.read_text().strip()}"
+
+    def ask(self, model):
+        """(status, the answer's model; else what was said)"""
+        status, answer = request("POST", f"{self.url}/v1/completions", {"prompt": "Say:", "model": model, "max_tokens": 1})
+        return (status, answer["model"]) if status == 200 else (status, answer)
+
+    def retries(self, reason):
+        lines = request("GET", f"{self.url}/metrics")[1].splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f'davit_gateway_retries_total{{reason="{reason}"}}'))
 
 
 def metrics_at(address, port):

@@ -4,29 +4,11 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from roles import Api, ApiServer, Fakes, Process, program
+from roles import Api, ApiServer, Fakes, Gateway
 from world import Steady, http, until
 
 BASE = "base"
 ENGINE_NAMES = "adapter.model.aibrix.ai/engine-names"
-
-
-class Gateway(Process):
-    def __init__(self, folder, kubeconfig, *options):
-        port_file = folder / "gateway.port"
-        super().__init__(folder / "gateway.log", program(), "gateway", "--kubeconfig", kubeconfig, "--address", "127.0.0.1", "--port", "0",
-                         "--port-file", port_file, *options)
-        until(lambda: self.said("routes read"), "the gateway has read its routes")
-        self.url = f"http://127.0.0.1:{port_file.read_text().strip()}"
-
-    def ask(self, model):
-        """(status, the answer's model; else what was said)"""
-        status, answer = http("POST", f"{self.url}/v1/completions", {"prompt": "Say:", "model": model, "max_tokens": 1})
-        return (status, answer["model"]) if status == 200 else (status, answer)
-
-    def retries(self, reason):
-        lines = http("GET", f"{self.url}/metrics")[1].splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f'davit_gateway_retries_total{{reason="{reason}"}}'))
 
 
 class House:

@@ -49,6 +49,30 @@ void world_expected_root(const struct world *world, int a, char ret_root[WORLD_R
     world_root(world, a, spec.artifact_url, revision, ret_root);
 }
 
+int world_version_of(const struct world *world, int a, const char *tag) {
+    for (int v = 0; v < WORLD_VERSIONS; v++) {
+        if (strcmp(world->adapters[a].tags[v], tag) == 0) {
+            return v;
+        }
+    }
+    world_fail(world, "%s: no version has the tag \"%s\"", names[a], tag);
+}
+
+char *world_root_under(struct world *world, int a, int p, const char *tag) {
+    struct world_pod *pod = &world->pods[p];
+    return tag[0] == '\0' ? pod->roots[a] : pod->tagged[a][world_version_of(world, a, tag)];
+}
+
+static void make_tags(struct world_adapter *adapter) {
+    for (int v = 0; v < WORLD_VERSIONS; v++) {
+        char url[64], revision[REVISION_BYTES];
+        snprintf(url, sizeof(url), "/a/%s/%d", adapter->name, v);
+        struct model_adapter spec = {.artifact_url = url, .source_revision = "", .digest = ""};
+        model_adapter_revision(&spec, revision);
+        engine_tag_of(revision, adapter->tags[v]);
+    }
+}
+
 void world_root(const struct world *world, int a, const char *url, const char *revision, char ret_root[WORLD_ROOT_BYTES]) {
     if (world->uses_sidecar) {
         snprintf(ret_root, WORLD_ROOT_BYTES, "/cache/%s/%s", names[a], revision);
@@ -220,8 +244,10 @@ void world_restart_engine(struct world *world, int p) {
     pod->start = ++world->serial;
     snprintf(pod->start_text, sizeof(pod->start_text), "%d", pod->start);
     memset(pod->roots, 0, sizeof(pod->roots));
+    memset(pod->tagged, 0, sizeof(pod->tagged));
     memset(pod->answered, 0, sizeof(pod->answered));
     memset(pod->listed, 0, sizeof(pod->listed));
+    memset(pod->listed_tagged, 0, sizeof(pod->listed_tagged));
     pod->is_observed = pod->has_failed = false;
     pod->failures = 0;
     for (int i = 0; i < WORLD_OPERATIONS; i++) { /* it died with what it was doing */
@@ -316,8 +342,9 @@ static bool is_refused(const struct world_pod *pod, enum hold_action kind, struc
     return false;
 }
 
-static void perform(struct world_pod *pod, const struct world_operation *operation, struct dialect_answer *answer) {
-    char *root = pod->roots[operation->adapter];
+static void perform(struct world *world, const struct world_operation *operation, struct dialect_answer *answer) {
+    struct world_pod *pod = &world->pods[operation->pod];
+    char *root = world_root_under(world, operation->adapter, operation->pod, operation->tag);
     if (is_refused(pod, operation->kind, answer)) {
         return;
     }
@@ -328,12 +355,13 @@ static void perform(struct world_pod *pod, const struct world_operation *operati
         memcpy(root, operation->root, WORLD_ROOT_BYTES);
         pod->answered[operation->adapter][0] = '\0';
     } else if (root[0] == '\0') {
-        bool is_unload = operation->kind == HOLD_UNLOADING;
+        bool is_unload = operation->kind == HOLD_UNLOADING || operation->kind == HOLD_CLEARING;
         *answer = (struct dialect_answer){.outcome = is_unload ? DIALECT_NOT_LOADED : DIALECT_FAILED, .message = "no such adapter"};
-    } else if (operation->kind == HOLD_UNLOADING) {
+    } else if (operation->kind == HOLD_UNLOADING || operation->kind == HOLD_CLEARING) {
         root[0] = '\0';
     } else {
         memcpy(pod->answered[operation->adapter], root, WORLD_ROOT_BYTES);
+        memcpy(pod->answered_tag[operation->adapter], operation->tag, ENGINE_TAG_BYTES);
     }
 }
 
@@ -346,7 +374,7 @@ static void finish_operation(struct world *world, struct world_operation *slot) 
         world_fail(world, "%s: published on %s while it is unloaded there", names[operation.adapter], pod->name);
     }
     if (pod->mood != HANGS || world_random(world, 2) == 0) {
-        perform(pod, &operation, &answer);
+        perform(world, &operation, &answer);
     }
     if (pod->mood == HANGS) {
         answer = (struct dialect_answer){.outcome = DIALECT_UNREACHABLE, .message = "timed out"};
@@ -371,8 +399,10 @@ static void poll_pod(struct world *world, int p) {
         pod->has_failed = true;
     } else {
         wakes = !pod->is_observed || pod->is_awaited || pod->has_failed || pod->has_changed ||
-                memcmp(pod->listed, pod->roots, sizeof(pod->roots)) != 0;
+                memcmp(pod->listed, pod->roots, sizeof(pod->roots)) != 0 ||
+                memcmp(pod->listed_tagged, pod->tagged, sizeof(pod->tagged)) != 0;
         memcpy(pod->listed, pod->roots, sizeof(pod->roots));
+        memcpy(pod->listed_tagged, pod->tagged, sizeof(pod->tagged));
         memcpy(pod->observed_start, pod->start_text, sizeof(pod->start_text));
         pod->is_observed = true;
         pod->has_failed = false;
@@ -538,6 +568,7 @@ void world_begin(struct world *world, unsigned seed, int pods) {
                             .policy = PLACEMENT_LEAST_ADAPTERS};
     for (int a = 0; a < WORLD_ADAPTERS; a++) {
         world->adapters[a] = (struct world_adapter){.name = names[a], .look_again_ms = PLAN_NEVER, .collect_ms = PLAN_NEVER};
+        make_tags(&world->adapters[a]);
         for (int p = 0; p < WORLD_PODS; p++) {
             world->adapters[a].gauge_ms[p] = PLAN_NEVER;
         }

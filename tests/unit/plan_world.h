@@ -11,7 +11,9 @@
  * A test disturbs the world through the functions and the members below, and lets it run. At every step the invariants are checked:
  *   - an endpoint is published anew only for a ready pod that holds the current revision and has proved it since its last load
  *   - no unload while published, nor within a second after, nor before the drain time is over while the engine has a request of it
- *   - an endpoint whose pod does not hold the weights is out within two polls, of a pod that hangs within LOST_MS
+ *   - an endpoint whose pod does not hold the weights, under the name that the slice says, is out within two polls, of a pod that
+ *     hangs within LOST_MS
+ *   - an engine has an adapter under one of our names at a time: another is never loaded while the last list showed one
  *   - a roll takes no more pods out at a time than rollout.maxUnavailable
  *   - one action of an adapter on a pod at a time; nothing is loaded that is known to be loaded at this revision
  *   - Ready=True is said, and stays, only while enough pods are published and hold the current revision
@@ -39,6 +41,7 @@
 #define WORLD_GIVE_UP_MS 30000
 #define WORLD_LOST_MS 20000
 #define WORLD_ROOT_BYTES 64
+#define WORLD_VERSIONS 3 /* of weights: 0, 1 (at first), 2 */
 
 enum mood {
     GOOD,
@@ -62,13 +65,16 @@ struct world_pod {
     char name[24], uid[24], ip[24], second_ip[24], node[12], zone[12];
     int port, capacity; /* 0 = not known */
     bool reuses_prefixes;
-    bool has_gauge;                                  /* its engine says of which adapters it has requests */
-    char roots[WORLD_ADAPTERS][WORLD_ROOT_BYTES];    /* what it has under each adapter's name, "" = nothing */
-    char answered[WORLD_ADAPTERS][WORLD_ROOT_BYTES]; /* the root that has answered a proof since it was loaded */
+    bool has_gauge;                                                /* its engine says of which adapters it has requests */
+    char roots[WORLD_ADAPTERS][WORLD_ROOT_BYTES];                  /* what it has under each adapter's name, "" = nothing */
+    char tagged[WORLD_ADAPTERS][WORLD_VERSIONS][WORLD_ROOT_BYTES]; /* under the name with the tag of each version's revision */
+    char answered[WORLD_ADAPTERS][WORLD_ROOT_BYTES];               /* the root that has answered a proof since it was loaded */
+    char answered_tag[WORLD_ADAPTERS][ENGINE_TAG_BYTES];           /* ... and by which name it was asked */
     int64_t touched_ms; /* last time that something else than an action of the controller changed it, or that it was not GOOD */
     /* the last list */
     char start_text[16], observed_start[16];
     char listed[WORLD_ADAPTERS][WORLD_ROOT_BYTES];
+    char listed_tagged[WORLD_ADAPTERS][WORLD_VERSIONS][WORLD_ROOT_BYTES];
     bool is_observed, is_awaited, has_changed, has_failed;
     int failures;
     int64_t asked_ms, poll_ms, failing_since_ms, hung_ms; /* hung_ms: the last that was not answered */
@@ -84,7 +90,7 @@ struct world_operation {
     int adapter, pod, start;
     bool is_orphan; /* nobody waits for its answer any more */
     int64_t done_ms;
-    char revision[REVISION_BYTES], root[WORLD_ROOT_BYTES];
+    char revision[REVISION_BYTES], root[WORLD_ROOT_BYTES], tag[ENGINE_TAG_BYTES];
 };
 
 struct world_write {
@@ -98,6 +104,7 @@ struct world_write {
 
 struct world_adapter {
     const char *name;
+    char tags[WORLD_VERSIONS][ENGINE_TAG_BYTES];
     struct world_resource object, service, slices[WORLD_SLICES];
     int64_t collect_ms; /* when leftovers of an older object go */
     /* the controller's record; `known` NULL = none */
@@ -132,6 +139,7 @@ struct world {
     int64_t step, spins;
     int serial;
     bool uses_sidecar, has_two_families, has_two_ports;
+    bool has_engine_names;                      /* as the controller was started last, for pods that reuse prefixes */
     int operations_max;                         /* of a pod, at once */
     int64_t lag_ms, write_ms;                   /* at most */
     unsigned write_fails_percent, lost_percent; /* of writes, at most three in a row */
@@ -167,6 +175,13 @@ void world_expected_root(const struct world *world, int a, char ret_root[WORLD_R
 void world_create(struct world *world, int a, int replicas);                   /* -1 = on all pods */
 void world_edit(struct world *world, int a, const char *field, json_t *value); /* of spec; NULL removes it; `value` is consumed */
 void world_set_url(struct world *world, int a, int version);
+/* What the pod's engine has under the adapter's own name (tag "") or another of its names; "" = nothing. */
+char *world_root_under(struct world *world, int a, int p, const char *tag);
+/* Under how many names its engine has the adapter, as far as the controller can know: not somebody else's, nor revisions that it
+ * was not told of. */
+int world_count_names(const struct world *world, int a, int p);
+/* The tag of the name under which the pod is published in the API. */
+void world_published_tag(const struct world *world, int a, int p, char ret_tag[ENGINE_TAG_BYTES]);
 void world_delete(struct world *world, int a);
 /* Somebody else changes it: `api` (consumed, NULL = deleted) is what it is from now on. */
 void world_put(struct world *world, struct world_resource *resource, json_t *api);

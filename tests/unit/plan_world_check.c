@@ -34,6 +34,25 @@ bool world_is_busy(const struct world *world, int a, int p) {
     return world->now_ms >= adapter->busy_from_ms[p] && world->now_ms < adapter->busy_until_ms[p];
 }
 
+void world_published_tag(const struct world *world, int a, int p, char ret_tag[ENGINE_TAG_BYTES]) {
+    const struct world_adapter *adapter = &world->adapters[a];
+    ret_tag[0] = '\0';
+    for (size_t i = 0; i < WORLD_SLICES; i++) {
+        const json_t *slice = adapter->slices[i].api;
+        if (is_ours(adapter, slice) && publish_has_pod(slice, world->pods[p].uid, "")) {
+            cleanup_json json_t *names = publish_names(slice);
+            publish_tag_in(names, adapter->name, world->pods[p].name, ret_tag);
+        }
+    }
+}
+
+/* What the engine has under the name by which it is asked through the slices. */
+static const char *published_root(const struct world *world, int a, int p) {
+    char tag[ENGINE_TAG_BYTES];
+    world_published_tag(world, a, p, tag);
+    return world_root_under((struct world *)world, a, p, tag);
+}
+
 int world_count_published(const struct world *world, int a) {
     int count = 0;
     for (int p = 0; p < WORLD_PODS; p++) {
@@ -94,7 +113,7 @@ static void check_roll(struct world *world, int a, const struct plan_input *inpu
         if (*rolling != 0 && (!counts || is_in || *rolling != world->pods[slots[i]].start || plan_is_current(input, pod))) {
             *rolling = 0; /* something else keeps it out, or it is done, or it never came to it */
         }
-        bool is_old = strcmp(pod->hold->revision, input->revision) != 0 && pod->hold->state == HOLD_LOADED && pod->hold->is_proved;
+        bool is_old = !hold_is_of(pod->hold, input->revision, pod->tag) && pod->hold->state == HOLD_LOADED && pod->hold->is_proved;
         if (counts && pod->is_published && is_old && !is_in) {
             *rolling = world->pods[slots[i]].start;
             added++;
@@ -123,9 +142,10 @@ static void check_endpoints_of(struct world *world, int a, const struct plan_inp
         if (!plan_is_current(input, pod) || !pod->hold->is_proved || !pod->is_ready || pod->is_unreachable || !pod->matches) {
             world_fail(world, "%s: %s is published anew without being ready and proved", adapter->name, pod->name);
         }
-        if (strcmp(real->answered[a], root) != 0 && real->touched_ms < real->asked_ms) {
-            world_fail(world, "%s: %s is published anew, the engine has answered with \"%s\" only", adapter->name, pod->name,
-                       real->answered[a]);
+        bool has_answered = strcmp(real->answered[a], root) == 0 && strcmp(real->answered_tag[a], publish_tag(pod)) == 0;
+        if (!has_answered && real->touched_ms < real->asked_ms) {
+            world_fail(world, "%s: %s is published anew as \"%s\", the engine has answered with \"%s\" as \"%s\" only",
+                       adapter->name, pod->name, publish_tag(pod), real->answered[a], real->answered_tag[a]);
         }
     }
 }
@@ -196,6 +216,11 @@ void world_check_action(struct world *world, int a, int p, enum hold_action kind
             world_fail(world, "%s: two actions at once on %s", adapter->name, pod->name);
         }
     }
+    char published[ENGINE_TAG_BYTES];
+    world_published_tag(world, a, p, published);
+    if (kind == HOLD_CLEARING && world_is_published(world, a, p) && strcmp(published, adapter->holds[p]->other) == 0) {
+        world_fail(world, "%s: cleared from %s under the name that is published", adapter->name, pod->name);
+    }
     if (kind == HOLD_UNLOADING) {
         if (world_is_published(world, a, p)) {
             world_fail(world, "%s: unloaded from %s while it is published there", adapter->name, pod->name);
@@ -211,9 +236,9 @@ void world_check_action(struct world *world, int a, int p, enum hold_action kind
         }
     }
     world_root(world, a, adapter->spec.artifact_url, adapter->revision, root);
-    bool is_asked_again = adapter->holds[p]->is_fetching; /* its answer says of what content it is, a list does not */
-    if (kind == HOLD_LOADING && !is_asked_again && pod->is_observed && strcmp(pod->observed_start, pod->start_text) == 0 &&
-        strcmp(pod->listed[a], root) == 0 && pod->asked_ms >= adapter->holds[p]->since_ms) {
+    bool is_asked =
+        pod->is_observed && strcmp(pod->observed_start, pod->start_text) == 0 && pod->asked_ms >= adapter->holds[p]->since_ms;
+    if (kind == HOLD_LOADING && is_asked && !adapter->holds[p]->is_fetching && world_lists_ours(world, a, p)) {
         world_fail(world, "%s: loaded on %s although its list has it", adapter->name, pod->name);
     }
 }
@@ -224,8 +249,7 @@ void world_check_release(struct world *world, int a) {
         const struct world_pod *pod = &world->pods[p];
         bool is_healthy = pod->exists && pod->is_ready && pod->has_label && pod->gone_ms == 0 && pod->mood == GOOD &&
                           pod->touched_ms < adapter->deleted_ms;
-        bool is_foreign = strcmp(pod->roots[a], "/somebody/elses") == 0;
-        if (is_healthy && pod->roots[a][0] != '\0' && !is_foreign) {
+        if (is_healthy && world_count_names(world, a, p) > 0) {
             world_fail(world, "%s: released, and %s still has it", adapter->name, pod->name);
         }
     }
@@ -300,11 +324,12 @@ static void check_adapter(struct world *world, int a) {
         struct world_pod *pod = &world->pods[p];
         bool is_published = world_is_published(world, a, p);
         bool is_up = pod->exists && pod->is_ready && pod->gone_ms == 0;
-        bool is_wrong = is_published && (!is_up || !pod->has_label || pod->roots[a][0] == '\0');
+        const char *published = is_published ? published_root(world, a, p) : "";
+        bool is_wrong = is_published && (!is_up || !pod->has_label || published[0] == '\0');
         bool hangs = pod->mood == HANGS || (pod->hung_ms != 0 && world->now_ms - pod->hung_ms < WORLD_LOST_MS);
         int64_t pod_limit_ms = limit_ms + (hangs ? WORLD_LOST_MS : 0);
         check_since(world, &adapter->wrong_ms[p], is_wrong, pod_limit_ms, adapter->name, "an endpoint does not hold it");
-        good += is_published && is_up && strcmp(pod->roots[a], root) == 0;
+        good += is_published && is_up && strcmp(published, root) == 0;
         is_late |= hangs;
         if (adapter->out_ms[p] == -2 && !is_published) {
             begin_drain(world, adapter, p);
@@ -355,8 +380,14 @@ static void assert_adapter_settled(struct world *world, int a) {
         bool is_published = world_is_published(world, a, p);
         bool is_foreign = pod->exists && adapter->holds[p]->state == HOLD_CONFLICT;
         int others = 0;
-        if (is_published && strcmp(pod->roots[a], root) != 0) {
-            world_fail(world, "%s: %s is published with \"%s\"", adapter->name, pod->name, pod->roots[a]);
+        char tag[ENGINE_TAG_BYTES], wanted[ENGINE_TAG_BYTES] = "";
+        world_published_tag(world, a, p, tag);
+        if (is_published) {
+            world_wanted_tag(world, a, p, wanted);
+        }
+        if (is_published && (strcmp(world_root_under(world, a, p, tag), root) != 0 || strcmp(tag, wanted) != 0)) {
+            world_fail(world, "%s: %s is published with \"%s\" as \"%s\", wanted \"%s\" as \"%s\"", adapter->name, pod->name,
+                       world_root_under(world, a, p, tag), tag, root, wanted);
         }
         if (!pod->exists || !pod->is_ready || !pod->has_label || pod->mood != GOOD || is_foreign) {
             continue;
@@ -366,9 +397,9 @@ static void assert_adapter_settled(struct world *world, int a) {
         }
         usable++;
         full += !is_published && replicas >= 0 && pod->capacity > 0 && others >= pod->capacity;
-        if ((pod->roots[a][0] != '\0') != is_published) {
-            world_fail(world, "%s: %s has \"%s\" and is %spublished", adapter->name, pod->name, pod->roots[a],
-                       is_published ? "" : "not ");
+        if (world_count_names(world, a, p) != is_published) {
+            world_fail(world, "%s: %s has it under %d names and is %spublished", adapter->name, pod->name,
+                       world_count_names(world, a, p), is_published ? "" : "not ");
         }
     }
     int want = replicas < 0 || replicas > usable - full ? usable - full : replicas;
@@ -381,13 +412,22 @@ static void assert_adapter_settled(struct world *world, int a) {
     }
 }
 
+/* A pod that was taken out for new weights and has somebody else's now: the roll stops there. */
+static bool has_stopped(const struct world_adapter *adapter) {
+    bool has = false;
+    for (int p = 0; p < WORLD_PODS; p++) {
+        has |= adapter->holds[p] != NULL && adapter->holds[p]->state == HOLD_CONFLICT && adapter->holds[p]->is_rolled;
+    }
+    return has;
+}
+
 void world_assert_settled(struct world *world) {
     for (int a = 0; a < WORLD_ADAPTERS; a++) {
         const struct world_adapter *adapter = &world->adapters[a];
         if (world_would_act(world, a)) {
             world_fail(world, "%s: all is quiet, and something is asked for", adapter->name);
         }
-        if (adapter->object.api != NULL && !has_foreign(adapter)) {
+        if (adapter->object.api != NULL && !has_foreign(adapter) && !has_stopped(adapter)) {
             assert_adapter_settled(world, a);
         }
     }

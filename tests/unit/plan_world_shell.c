@@ -1,6 +1,7 @@
 /* The controller's shell, simulated: as world.c, view.c, controller.c, act.c and write.c, without what they talk to. */
 #include "plan_world_parts.h"
 
+#include "controller/known_names.h"
 #include "controller/publish.h"
 #include "controller/recall.h"
 #include "kube/client.h"
@@ -86,7 +87,12 @@ static void read_object(struct world *world, int a) {
     if (model_adapter_read(adapter->known, &adapter->spec, &err) < 0) {
         world_fail(world, "%s", err.message);
     }
+    char before[REVISION_BYTES];
+    memcpy(before, adapter->revision, REVISION_BYTES);
     model_adapter_revision(&adapter->spec, adapter->revision);
+    if (!is_new && strcmp(before, adapter->revision) != 0) {
+        recall_remember(&adapter->earlier, before);
+    }
     adapter->is_seeking |= is_new || generation != adapter->spec.generation;
     if (adapter->spec.is_deleting && adapter->deleting_since_ms == 0) {
         int64_t drain_ms = plan_drain_ms(&adapter->spec);
@@ -164,6 +170,17 @@ static bool is_seen_published(const struct world_adapter *adapter, const struct 
     return false;
 }
 
+static void seen_tag(const struct world_adapter *adapter, const struct world_pod *pod, char ret_tag[ENGINE_TAG_BYTES]) {
+    ret_tag[0] = '\0';
+    for (size_t i = 0; i < WORLD_SLICES; i++) {
+        const json_t *slice = adapter->slices[i].seen;
+        if (slice != NULL && !publish_is_foreign(adapter->known, slice) && publish_has_pod(slice, pod->uid, pod->ip)) {
+            cleanup_json json_t *names = publish_names(slice);
+            publish_tag_in(names, adapter->name, pod->name, ret_tag);
+        }
+    }
+}
+
 static bool has_stranger(const struct world *world, const struct world_adapter *adapter) {
     for (size_t i = 0; i < WORLD_SLICES; i++) {
         const json_t *slice = adapter->slices[i].seen;
@@ -182,6 +199,61 @@ static bool has_stranger(const struct world *world, const struct world_adapter *
     return false;
 }
 
+void world_wanted_tag(const struct world *world, int a, int p, char ret_tag[ENGINE_TAG_BYTES]) {
+    const struct world_adapter *adapter = &world->adapters[a];
+    ret_tag[0] = '\0';
+    if (!world->pods[p].is_observed) {
+        memcpy(ret_tag, adapter->holds[p]->tag, ENGINE_TAG_BYTES);
+    } else if (world->has_engine_names && world->pods[p].reuses_prefixes) {
+        engine_tag_of(adapter->revision, ret_tag);
+    }
+}
+
+static int count_tagged(const struct world_adapter *adapter, const char roots[WORLD_VERSIONS][WORLD_ROOT_BYTES]) {
+    struct known_names names;
+    int count = 0;
+    known_names_init(&names, adapter->name, adapter->revision, adapter->earlier);
+    for (size_t i = 1; i < names.count; i++) {
+        for (int v = 0; v < WORLD_VERSIONS; v++) {
+            count += roots[v][0] != '\0' && strcmp(adapter->tags[v], names.rows[i].tag) == 0;
+        }
+    }
+    return count;
+}
+
+int world_count_names(const struct world *world, int a, int p) {
+    const struct world_pod *pod = &world->pods[p];
+    bool has_own = pod->roots[a][0] != '\0' && strcmp(pod->roots[a], WORLD_FOREIGN_ROOT) != 0;
+    return has_own + count_tagged(&world->adapters[a], pod->tagged[a]);
+}
+
+bool world_lists_ours(const struct world *world, int a, int p) {
+    const struct world_adapter *adapter = &world->adapters[a];
+    char root[WORLD_ROOT_BYTES];
+    world_root(world, a, adapter->spec.artifact_url, adapter->revision, root);
+    return strcmp(world->pods[p].listed[a], root) == 0 || count_tagged(adapter, world->pods[p].listed_tagged[a]) > 0;
+}
+
+struct list {
+    struct world *world;
+    int a, p;
+    struct dialect_model card; /* the last that was found */
+};
+
+static const struct dialect_model *find_card(const void *arg, const char *id) {
+    struct list *list = (struct list *)arg;
+    struct world_pod *pod = &list->world->pods[list->p];
+    size_t len = 0;
+    const char *tag = engine_name_split(id, &len);
+    char *root = pod->listed[list->a];
+    for (int v = 0; v < WORLD_VERSIONS && tag[0] != '\0'; v++) {
+        bool is_it = strcmp(list->world->adapters[list->a].tags[v], tag) == 0;
+        root = is_it ? pod->listed_tagged[list->a][v] : v == 0 ? (char *)"" : root;
+    }
+    list->card = (struct dialect_model){.id = (char *)id, .root = root, .parent = (char *)"base"};
+    return root[0] != '\0' ? &list->card : NULL;
+}
+
 static void observe(struct world *world, int a, int p, struct hold *hold) {
     struct world_adapter *adapter = &world->adapters[a];
     struct world_pod *pod = &world->pods[p];
@@ -190,10 +262,14 @@ static void observe(struct world *world, int a, int p, struct hold *hold) {
                                  .revision = adapter->revision,
                                  .uses_sidecar = world->uses_sidecar,
                                  .known = adapter->earlier};
-    const char *root = pod->listed[a];
-    struct hold_listing listing = {root[0] != '\0', root, false, pod->asked_ms, pod->observed_start};
+    struct hold_listing listing = {.asked_ms = pod->asked_ms, .start = pod->observed_start};
+    struct known_names names;
     hold_meet(hold, pod->start_text);
     if (pod->is_observed) {
+        struct list list = {.world = world, .a = a, .p = p};
+        world_wanted_tag(world, a, p, target.tag);
+        known_names_init(&names, adapter->name, adapter->revision, adapter->earlier);
+        known_names_look(&names, &target, hold, find_card, &list, &listing);
         hold_observe(hold, &target, &listing);
     }
 }
@@ -207,28 +283,31 @@ static struct plan_pod view_pod(struct world *world, int a, int p, bool is_publi
         others += other != a && is_counted(world->adapters[other].holds[p]);
     }
     bool is_unreachable = pod->failures >= 3 && world->now_ms - pod->failing_since_ms >= UNREACHABLE_MS;
-    return (struct plan_pod){.name = pod->name,
-                             .uid = pod->uid,
-                             .ip = pod->ip,
-                             .second_ip = pod->second_ip,
-                             .node = pod->node,
-                             .zone = pod->zone,
-                             .domain = adapter->spec.topology_key[0] != '\0' ? pod->zone : pod->node,
-                             .engine_port = pod->port,
-                             .matches = pod->has_label,
-                             .is_ready = pod->is_ready && pod->gone_ms == 0,
-                             .unready_ms = pod->unready_ms,
-                             .is_gone = pod->gone_ms != 0,
-                             .is_observed = pod->is_observed,
-                             .is_unreachable = is_unreachable,
-                             .observe_failure = pod->has_failed ? "timed out" : NULL,
-                             .is_busy = operations_on(world, p) >= world->operations_max,
-                             .is_full = pod->capacity > 0 && others >= pod->capacity,
-                             .reuses_prefixes = pod->reuses_prefixes,
-                             .adapters = others,
-                             .is_published = is_published,
-                             .idle_ms = adapter->idle_ms[p],
-                             .hold = hold};
+    struct plan_pod view = {.name = pod->name,
+                            .uid = pod->uid,
+                            .ip = pod->ip,
+                            .second_ip = pod->second_ip,
+                            .node = pod->node,
+                            .zone = pod->zone,
+                            .domain = adapter->spec.topology_key[0] != '\0' ? pod->zone : pod->node,
+                            .engine_port = pod->port,
+                            .matches = pod->has_label,
+                            .is_ready = pod->is_ready && pod->gone_ms == 0,
+                            .unready_ms = pod->unready_ms,
+                            .is_gone = pod->gone_ms != 0,
+                            .is_observed = pod->is_observed,
+                            .is_unreachable = is_unreachable,
+                            .observe_failure = pod->has_failed ? "timed out" : NULL,
+                            .is_busy = operations_on(world, p) >= world->operations_max,
+                            .is_full = pod->capacity > 0 && others >= pod->capacity,
+                            .reuses_prefixes = pod->reuses_prefixes,
+                            .adapters = others,
+                            .is_published = is_published,
+                            .idle_ms = adapter->idle_ms[p],
+                            .hold = hold};
+    world_wanted_tag(world, a, p, view.tag);
+    seen_tag(adapter, pod, view.published_tag);
+    return view;
 }
 
 struct view {
@@ -304,7 +383,8 @@ static void take_view(struct world *world, int a, struct view *view) {
     memcpy(view->input.revision, adapter->revision, REVISION_BYTES);
     view->input.is_untold = adapter->told_generation != adapter->spec.generation &&
                             json_int_at(adapter->known, "status.observedGeneration", 0) != adapter->spec.generation;
-    view->input.known = strcmp(adapter->earlier, adapter->revision) != 0 && has_unasked(world) ? adapter->earlier : NULL;
+    bool is_told = world->has_engine_names || has_unasked(world);
+    view->input.known = strcmp(adapter->earlier, adapter->revision) != 0 && is_told ? adapter->earlier : NULL;
     for (int i = 0; i < WORLD_WRITES; i++) {
         view->input.writes_running |= (unsigned)adapter->writes[i].kind;
     }
@@ -389,14 +469,16 @@ static void start_writes(struct world *world, int a, const struct plan *plan) {
     adapter->event_count += (int)plan->event_count;
 }
 
-static void start_action(struct world *world, int a, int p, enum hold_action kind) {
+static void start_action(struct world *world, int a, int p, enum hold_action kind, const char *tag) {
     struct world_adapter *adapter = &world->adapters[a];
     struct world_operation operation = {.kind = kind, .adapter = a, .pod = p, .start = world->pods[p].start};
     world_check_action(world, a, p, kind);
     memcpy(operation.revision, adapter->revision, REVISION_BYTES);
     world_root(world, a, adapter->spec.artifact_url, adapter->revision, operation.root);
+    const struct hold *hold = adapter->holds[p];
+    memcpy(operation.tag, kind == HOLD_LOADING ? tag : kind == HOLD_CLEARING ? hold->other : hold->tag, ENGINE_TAG_BYTES);
     if (world_begin_operation(world, &operation)) {
-        hold_begin(adapter->holds[p], kind, adapter->revision);
+        hold_begin(adapter->holds[p], kind, adapter->revision, tag);
         adapter->loads += kind == HOLD_LOADING;
         adapter->proofs += kind == HOLD_PROVING;
         adapter->unloads += kind == HOLD_UNLOADING;
@@ -413,10 +495,17 @@ void world_note_operation(struct world *world, const struct world_operation *ope
     }
     if (operation->kind == HOLD_LOADING) {
         hold_note_load(hold, operation->revision, answer, 10, world->now_ms);
-    } else if (operation->kind == HOLD_UNLOADING) {
-        hold_note_unload(hold, answer, world->now_ms);
-        if (hold->state == HOLD_NONE) {
-            pod->listed[operation->adapter][0] = '\0';
+    } else if (operation->kind == HOLD_UNLOADING || operation->kind == HOLD_CLEARING) {
+        if (operation->kind == HOLD_UNLOADING) {
+            hold_note_unload(hold, answer, world->now_ms);
+        } else {
+            hold_note_clear(hold, answer, world->now_ms);
+        }
+        if (answer->outcome == DIALECT_DONE || answer->outcome == DIALECT_NOT_LOADED) {
+            int a = operation->adapter;
+            const char *tag = operation->tag;
+            char *listed = tag[0] == '\0' ? pod->listed[a] : pod->listed_tagged[a][world_version_of(world, a, tag)];
+            listed[0] = '\0';
         }
     } else if (answer->outcome == DIALECT_DONE) {
         hold_note_proof(hold, EFFECT_SEEN);
@@ -447,7 +536,8 @@ static void apply(struct world *world, int a, const struct view *view, const str
     adapter->look_again_ms = plan->look_again_ms;
     start_writes(world, a, plan);
     for (size_t i = 0; i < plan->action_count; i++) {
-        start_action(world, a, view->slots[plan->actions[i].pod], plan->actions[i].kind);
+        size_t at = plan->actions[i].pod;
+        start_action(world, a, view->slots[at], plan->actions[i].kind, view->pods[at].tag);
     }
     for (size_t i = 0; i < view->input.pod_count; i++) {
         int p = view->slots[i];

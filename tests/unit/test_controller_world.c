@@ -1,5 +1,6 @@
 /* What the controller reads of pods, how it writes Services and EndpointSlices, where it places, and what a hold makes of lists. */
 #include "adapter/placement.h"
+#include "controller/known_names.h"
 #include "controller/pod_facts.h"
 #include "controller/publish.h"
 #include "controller/redact.h"
@@ -111,7 +112,10 @@ static void test_objects(void **state) {
                            "a\",\"podSelector\":{\"matchLabels\":{\"a\":\"b\"}}}}");
     struct model_adapter adapter;
     assert_int_equal(model_adapter_read(object, &adapter, NULL), 0);
+    struct hold *hold = hold_new();
+    hold->state = HOLD_LOADED;
     struct plan_pod pods[] = {{.name = "p0",
+                               .hold = hold,
                                .uid = "u0",
                                .ip = "10.0.0.1",
                                .second_ip = "",
@@ -120,6 +124,7 @@ static void test_objects(void **state) {
                                .engine_port = 9000,
                                .matches = true},
                               {.name = "p1",
+                               .hold = hold,
                                .uid = "u1",
                                .ip = "10.0.0.2",
                                .second_ip = "",
@@ -161,12 +166,208 @@ static void test_objects(void **state) {
     assert_false(publish_has_pod(slice, "u0-replaced", "10.0.0.1"));
     json_array_clear(json_at(slice, "metadata.ownerReferences"));
     assert_true(publish_is_foreign(object, slice));
+    hold_free(hold);
     json_decref(endpoint);
     json_decref(wanted);
     json_decref(service);
     json_decref(slice);
     model_adapter_release(&adapter);
     json_decref(object);
+}
+
+static json_t *annotations_of(const json_t *body) {
+    return json_object_get(json_object_get(body, "metadata"), "annotations");
+}
+
+/* The name on an engine is written with the endpoint and goes with it. */
+static void test_names_on_engines_are_published(void **state) {
+    (void)state;
+    static const char names[] = "adapter.model.aibrix.ai/engine-names",
+                      both[] = "{\"p0\":\"sql_89abcdef\",\"p1\":\"sql_01234567\"}";
+    json_t *object = parse("{\"metadata\":{\"name\":\"sql\",\"namespace\":\"ns\",\"uid\":\"u\"},\"spec\":{}}");
+    struct model_adapter adapter = {.name = "sql", .namespace = "ns", .uid = "u", .base_model = ""};
+    struct hold holds[] = {{.state = HOLD_LOADED, .tag = "89abcdef"}, {.state = HOLD_MAYBE, .tag = "ffffffff"}};
+    struct plan_pod pods[2];
+    for (size_t i = 0; i < 2; i++) {
+        pods[i] = (struct plan_pod){.name = i == 0 ? "p0" : "p1",
+                                    .uid = i == 0 ? "u0" : "u1",
+                                    .ip = i == 0 ? "10.0.0.1" : "10.0.0.2",
+                                    .second_ip = "",
+                                    .node = "",
+                                    .zone = "",
+                                    .engine_port = 8000,
+                                    .hold = &holds[i]};
+    }
+    memcpy(pods[1].published_tag, "01234567", ENGINE_TAG_BYTES); /* one that was not asked yet: as it is published */
+    struct plan_input input = {.object = object, .adapter = &adapter, .pods = pods, .pod_count = 2};
+    bool serving[] = {true, true};
+    json_t *slice = write_slice(&input, serving, NULL);
+    assert_string_equal(json_string_value(json_object_get(annotations_of(slice), names)), both);
+    json_t *read = publish_names(slice);
+    char tag[ENGINE_TAG_BYTES];
+    publish_tag_in(read, "sql", "p0", tag);
+    assert_string_equal(tag, "89abcdef");
+    publish_tag_in(read, "sq", "p0", tag); /* of another adapter */
+    assert_string_equal(tag, "");
+    publish_tag_in(read, "sql", "p2", tag);
+    assert_string_equal(tag, "");
+    json_decref(read);
+    assert_null(write_slice(&input, serving, slice));
+    uint64_t digest = publish_digest(&input, serving);
+    holds[0].tag[0] = '\0'; /* under its own name */
+    assert_true(digest != publish_digest(&input, serving));
+    json_t *patch = write_slice(&input, serving, slice);
+    assert_string_equal(json_string_value(json_object_get(annotations_of(patch), names)), "{\"p1\":\"sql_01234567\"}");
+    assert_null(json_at(patch, "endpoints"));
+    json_decref(patch);
+    serving[1] = false;
+    patch = write_slice(&input, serving, slice);
+    assert_true(json_is_null(json_object_get(annotations_of(patch), names)));
+    assert_int_equal(json_array_size(json_at(patch, "endpoints")), 1);
+    json_decref(patch);
+    json_decref(slice);
+    json_decref(object);
+}
+
+/* ---- names with tags ---- */
+
+struct card {
+    const char *id, *root;
+    bool is_base;
+};
+
+static const struct dialect_model *find_card(const void *list, const char *id) {
+    static struct dialect_model found;
+    for (const struct card *card = list; card->id != NULL; card++) {
+        if (strcmp(card->id, id) == 0) {
+            found = (struct dialect_model){
+                .id = (char *)card->id, .root = (char *)card->root, .parent = card->is_base ? NULL : (char *)"base"};
+            return &found;
+        }
+    }
+    return NULL;
+}
+
+#define TAGGED_NEW "0123456789abcdef01234567" /* tag 89abcdef */
+#define TAGGED_OLD "1111111122222222aaaaaaaa" /* tag 22222222 */
+
+static void test_which_of_several_names(void **state) {
+    (void)state;
+    static const struct {
+        const char *adapter;
+        const char *wanted; /* tag */
+        const char *held;   /* "+" = and it serves */
+        struct card list[4];
+        const char *chosen; /* tag; NULL = none */
+        const char *other;  /* NULL = none */
+    } cases[] = {
+        {"sql", "", "", {{"sql", "/a", false}}, "", NULL},
+        {"sql", "89abcdef", "", {{"sql_89abcdef", "/a", false}}, "89abcdef", NULL},
+        /* The flag was switched, either way; or an older revision came late. */
+        {"sql", "89abcdef", "", {{"sql", "/a", false}}, "", NULL},
+        {"sql", "", "", {{"sql_89abcdef", "/a", false}}, "89abcdef", NULL},
+        {"sql", "89abcdef", "89abcdef", {{"sql_89abcdef", "/a", false}, {"sql", "/a", false}}, "", "89abcdef"},
+        {"sql", "89abcdef", "89abcdef", {{"sql_89abcdef", "/a", false}, {"sql_22222222", "/z", false}}, "22222222", "89abcdef"},
+        /* ... beside one that serves */
+        {"sql", "89abcdef", "+89abcdef", {{"sql_89abcdef", "/a", false}, {"sql_22222222", "/z", false}}, "89abcdef", "22222222"},
+        {"sql", "89abcdef", "+", {{"sql_89abcdef", "/a", false}, {"sql", "/a", false}}, "", "89abcdef"}, /* rolled first */
+        {"sql", "89abcdef", "22222222", {{"sql", "/a", false}, {"sql_22222222", "/z", false}}, "22222222", ""},
+        {"sql", "", "77777777", {{"sql_77777777", "/z", false}}, "77777777", NULL}, /* which only the hold knows */
+        /* Nobody's. */
+        {"sql", "89abcdef", "", {{"sql_33333333", "/a", false}}, NULL, NULL},
+        {"sql", "", "", {{"sql_33333333", "/a", false}}, NULL, NULL},
+        {"sql", "89abcdef", "89abcdef", {{"sql_89abcdef", "/a", false}, {"sql", "/other", false}}, "89abcdef", NULL},
+        {"sql", "89abcdef", "", {{"sql", "/base", true}}, "", NULL}, /* a conflict */
+        /* An object that another API server may have taken: no name of an engine is its. */
+        {"sql_89abcdef", "", "", {{"sql_89abcdef", "/a", false}}, NULL, NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct known_names names;
+        struct hold hold = {.state = HOLD_LOADED};
+        struct hold_target target = {.name = cases[i].adapter, .artifact_url = "/a", .revision = TAGGED_NEW, .known = TAGGED_OLD};
+        struct hold_listing listing = {.asked_ms = 1};
+        hold.is_proved = cases[i].held[0] == '+';
+        snprintf(hold.tag, sizeof(hold.tag), "%s", cases[i].held + hold.is_proved);
+        snprintf(target.tag, sizeof(target.tag), "%s", cases[i].wanted);
+        known_names_init(&names, cases[i].adapter, TAGGED_NEW, TAGGED_OLD);
+        known_names_look(&names, &target, &hold, find_card, cases[i].list, &listing);
+        if (listing.is_listed != (cases[i].chosen != NULL) || listing.is_several != (cases[i].other != NULL) ||
+            (listing.is_listed && strcmp(listing.tag, cases[i].chosen) != 0) ||
+            (listing.is_several && strcmp(listing.other, cases[i].other) != 0)) {
+            fail_msg("row %zu: listed %d, tag \"%s\", several %d, other \"%s\"", i, listing.is_listed, listing.tag,
+                     listing.is_several, listing.other);
+        }
+    }
+}
+
+static void test_a_name_with_a_tag_says_the_revision(void **state) {
+    (void)state;
+    static const struct {
+        const char *root, *tag, *revision;
+        bool is_base;
+        enum hold_state state;
+    } cases[] = {
+        {"/a/sql", "89abcdef", TAGGED_NEW, false, HOLD_LOADED},
+        {"/a/other", "89abcdef", TAGGED_NEW, false, HOLD_CONFLICT}, /* somebody else's weights under our name */
+        {"/a/other", "22222222", TAGGED_OLD, false, HOLD_LOADED},   /* an old one's root is not known any more */
+        {"/a/sql", "89abcdef", TAGGED_NEW, true, HOLD_CONFLICT},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct hold *hold = hold_new();
+        hold_meet(hold, "s");
+        struct hold_target target = {.name = "sql", .artifact_url = "/a/sql", .revision = TAGGED_NEW, .tag = "89abcdef"};
+        struct hold_listing listing = {
+            .is_listed = true, .root = cases[i].root, .is_base = cases[i].is_base, .asked_ms = 1, .start = "s"};
+        snprintf(listing.tag, sizeof(listing.tag), "%s", cases[i].tag);
+        snprintf(listing.revision, sizeof(listing.revision), "%s", cases[i].revision);
+        hold_observe(hold, &target, &listing);
+        assert_int_equal(hold->state, cases[i].state);
+        assert_true(hold->state != HOLD_LOADED || hold_is_of(hold, cases[i].revision, cases[i].tag));
+        hold_free(hold);
+    }
+}
+
+/* What the adapter's own name had before one with a tag is not remembered: back under it the weights may be stale. */
+static void test_only_the_own_name_can_be_stale(void **state) {
+    (void)state;
+    struct dialect_answer done = {.outcome = DIALECT_DONE};
+    struct hold *hold = hold_new();
+    hold_meet(hold, "s");
+    hold_begin(hold, HOLD_LOADING, TAGGED_OLD, "");
+    hold_note_load(hold, TAGGED_OLD, &done, 1, 1);
+    assert_false(hold->is_in_place);
+    hold_note_unload(hold, &done, 2);
+    hold_begin(hold, HOLD_LOADING, TAGGED_NEW, "89abcdef");
+    hold_note_load(hold, TAGGED_NEW, &done, 1, 3);
+    hold_note_unload(hold, &done, 4);
+    hold_begin(hold, HOLD_LOADING, TAGGED_NEW, "");
+    hold_note_load(hold, TAGGED_NEW, &done, 1, 5);
+    assert_true(hold->is_in_place);
+    hold_meet(hold, "t");
+    assert_false(hold->is_in_place);
+    hold_free(hold);
+}
+
+static void test_revisions_are_remembered(void **state) {
+    (void)state;
+    char *list = xstrdup("");
+    for (int i = 0; i < 2 * RECALL_REVISIONS_MAX; i++) {
+        char revision[REVISION_BYTES];
+        snprintf(revision, sizeof(revision), "%024x", i);
+        recall_remember(&list, revision);
+    }
+    recall_remember(&list, "00000000000000000000000a");
+    recall_remember(&list, "");
+    char each[REVISION_BYTES];
+    int count = 0;
+    for (const char *at = list; (at = recall_next(at, each)) != NULL; count++) {
+        assert_string_equal(each, count == 0   ? "00000000000000000000000a"
+                                  : count == 1 ? "00000000000000000000000f"
+                                  : count == 7 ? "000000000000000000000008"
+                                               : each);
+    }
+    assert_int_equal(count, RECALL_REVISIONS_MAX);
+    free(list);
 }
 
 static void test_placement(void **state) {
@@ -232,7 +433,8 @@ static void test_whose_is_listed(void **state) {
         hold_meet(hold, "s");
         struct hold_target target = {
             .name = "sql", .artifact_url = cases[i].url, .revision = revision, .uses_sidecar = cases[i].uses_sidecar};
-        struct hold_listing listing = {true, cases[i].root, cases[i].is_base, 1, "s"};
+        struct hold_listing listing = {
+            .is_listed = true, .root = cases[i].root, .is_base = cases[i].is_base, .asked_ms = 1, .start = "s"};
         hold_observe(hold, &target, &listing);
         if (hold->state != cases[i].state || (strcmp(hold->revision, revision) == 0) != cases[i].is_current) {
             fail_msg("%s listed as %s: state %d revision \"%s\"", cases[i].url, cases[i].root, hold->state, hold->revision);
@@ -268,7 +470,7 @@ static void test_whose_is_listed_by_davits_engine(void **state) {
                                      .source_revision = cases[i].revision,
                                      .revision = "0123456789abcdef01234567",
                                      .is_davit = true};
-        struct hold_listing listing = {true, cases[i].root, false, 1, "s"};
+        struct hold_listing listing = {.is_listed = true, .root = cases[i].root, .asked_ms = 1, .start = "s"};
         hold_observe(hold, &target, &listing);
         if (hold->state != cases[i].state) {
             fail_msg("%s listed as %s: state %d", cases[i].url, cases[i].root, hold->state);
@@ -293,7 +495,7 @@ static void test_an_earlier_runs_load_is_known(void **state) {
         cleanup_free char *known = xasprintf("fedcba9876543210fedcba98 %s", earlier); /* a roll upon a roll */
         struct hold_target target = {
             .name = "sql", .artifact_url = "/b/sql", .revision = "0123456789abcdef01234567", .known = known};
-        struct hold_listing listing = {true, cases[i].root, false, 1, "s"};
+        struct hold_listing listing = {.is_listed = true, .root = cases[i].root, .asked_ms = 1, .start = "s"};
         hold_observe(hold, &target, &listing);
         assert_int_equal(hold->state, cases[i].state);
         assert_true(hold->state != HOLD_LOADED || strcmp(hold->revision, earlier) == 0);
@@ -383,6 +585,11 @@ int main(void) {
         cmocka_unit_test(test_pod_facts),
         cmocka_unit_test(test_start_is_the_engines),
         cmocka_unit_test(test_objects),
+        cmocka_unit_test(test_names_on_engines_are_published),
+        cmocka_unit_test(test_which_of_several_names),
+        cmocka_unit_test(test_a_name_with_a_tag_says_the_revision),
+        cmocka_unit_test(test_only_the_own_name_can_be_stale),
+        cmocka_unit_test(test_revisions_are_remembered),
         cmocka_unit_test(test_placement),
         cmocka_unit_test(test_whose_is_listed),
         cmocka_unit_test(test_whose_is_listed_by_davits_engine),

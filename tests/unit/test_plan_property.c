@@ -33,6 +33,7 @@ static void make_world(struct world *world, unsigned seed, int *ret_slices) {
     world->has_two_ports = world_random(world, 4) == 0;
     world->operations_max = world_random(world, 2) == 0 ? 1 : 4;
     world->policy = (enum placement_policy)world_random(world, 4);
+    world->has_engine_names = world_random(world, 2) == 0;
     int pods = 1 + (int)world_random(world, WORLD_PODS), adapters = 1 + (int)world_random(world, WORLD_ADAPTERS);
     int capacity = world_random(world, 3) == 0 ? 1 + (int)world_random(world, 3) : 0;
     bool reuses_prefixes = world_random(world, 3) == 0;
@@ -47,11 +48,13 @@ static void make_world(struct world *world, unsigned seed, int *ret_slices) {
     *ret_slices = (world->has_two_families ? 2 : 1) * (world->has_two_ports ? 2 : 1);
 }
 
-/* Each slice more may be made, and written to twice again. Where loads take long, what came meanwhile is written now and then. */
+/* Each slice more may be made, and written to twice again. Where loads take long, what came meanwhile is written now and then; and
+ * where adapters contend for room, that there is none and that there is some after all. */
 static void check_creation(struct world *world, int slices) {
+    bool has_bounds = world->pods[0].capacity > 0;
     for (int a = 0; a < WORLD_ADAPTERS; a++) {
         const struct world_adapter *adapter = &world->adapters[a];
-        int writes_max = 6 + 3 * (slices - 1) + (int)((adapter->ready_ms - adapter->made_ms) / 4000);
+        int writes_max = 6 + 3 * (slices - 1) + (int)((adapter->ready_ms - adapter->made_ms) / 4000) + (has_bounds ? 2 : 0);
         if (adapter->object.api != NULL && adapter->writes_at_ready >= 0 &&
             (adapter->writes_at_ready > writes_max || adapter->events_at_ready > 2)) {
             world_fail(world, "%s: %d writes and %d events from creation to Ready", adapter->name, adapter->writes_at_ready,
@@ -105,6 +108,7 @@ static void mood_changes(struct world *world, const struct target *at) {
 
 static void engine_forgets(struct world *world, const struct target *at) {
     memset(at->pod->roots[at->a], 0, sizeof(at->pod->roots[at->a]));
+    memset(at->pod->tagged[at->a], 0, sizeof(at->pod->tagged[at->a]));
     at->pod->touched_ms = world->now_ms;
 }
 
@@ -114,6 +118,24 @@ static void engine_has_something_else(struct world *world, const struct target *
     bool is_unlisted = hold != NULL && hold->state == HOLD_LOADED && hold->root == NULL;
     if (at->pod->exists && at->pod->roots[at->a][0] == '\0' && !is_unlisted) {
         snprintf(at->pod->roots[at->a], WORLD_ROOT_BYTES, "/somebody/elses");
+        at->pod->touched_ms = world->now_ms;
+    }
+}
+
+/* Somebody loads it by hand, or a load comes after nobody waits for it any more: under its own name, or another of it. */
+static void engine_has_it_twice(struct world *world, const struct target *at) {
+    char root[WORLD_ROOT_BYTES], tag[ENGINE_TAG_BYTES] = "";
+    if (!at->pod->exists || !at->has_object) {
+        return;
+    }
+    world_expected_root(world, at->a, root);
+    if (world_random(world, 2) == 0) {
+        const char *url = json_string_at(at->adapter->object.api, "spec.artifactURL", "");
+        memcpy(tag, at->adapter->tags[url[strlen(url) - 1] - '0'], sizeof(tag));
+    }
+    char *under = world_root_under(world, at->a, at->p, tag);
+    if (under[0] == '\0') {
+        memcpy(under, root, sizeof(root));
         at->pod->touched_ms = world->now_ms;
     }
 }
@@ -211,12 +233,38 @@ static void controller_restarts(struct world *world, const struct target *at) {
     world_restart_controller(world);
 }
 
-static void (*const disturbances[])(struct world *, const struct target *) = {
-    pod_appears,        pod_goes,      pod_restarts,        pod_is_ready_or_not, pod_is_ready_or_not,       pod_is_labelled_or_not,
-    mood_changes,       mood_changes,  mood_changes,        engine_forgets,      engine_has_something_else, object_appears,
-    object_appears,     object_goes,   weights_change,      weights_change,      replicas_change,           policy_changes,
-    rollout_changes,    drain_changes, resource_is_deleted, resource_is_edited,  resource_of_somebody_else, api_changes,
-    controller_restarts};
+static void controller_names_otherwise(struct world *world, const struct target *at) {
+    world->has_engine_names = !world->has_engine_names;
+    controller_restarts(world, at);
+}
+
+static void (*const disturbances[])(struct world *, const struct target *) = {pod_appears,
+                                                                              pod_goes,
+                                                                              pod_restarts,
+                                                                              pod_is_ready_or_not,
+                                                                              pod_is_ready_or_not,
+                                                                              pod_is_labelled_or_not,
+                                                                              mood_changes,
+                                                                              mood_changes,
+                                                                              mood_changes,
+                                                                              engine_forgets,
+                                                                              engine_has_something_else,
+                                                                              object_appears,
+                                                                              object_appears,
+                                                                              object_goes,
+                                                                              weights_change,
+                                                                              weights_change,
+                                                                              replicas_change,
+                                                                              policy_changes,
+                                                                              rollout_changes,
+                                                                              drain_changes,
+                                                                              resource_is_deleted,
+                                                                              resource_is_edited,
+                                                                              resource_of_somebody_else,
+                                                                              api_changes,
+                                                                              controller_restarts,
+                                                                              engine_has_it_twice,
+                                                                              controller_names_otherwise};
 
 static void disturb(struct world *world) {
     struct target at = {.a = (int)world_random(world, WORLD_ADAPTERS), .p = (int)world_random(world, WORLD_PODS)};
@@ -242,6 +290,9 @@ static void calm(struct world *world) {
             bool is_left = world->adapters[a].object.api == NULL || strcmp(pod->roots[a], "/somebody/elses") == 0;
             if (is_left && world_random(world, 4) > 0) {
                 pod->roots[a][0] = '\0';
+            }
+            if (world->adapters[a].object.api == NULL) {
+                memset(pod->tagged[a], 0, sizeof(pod->tagged[a]));
             }
         }
         if (pod->exists) {

@@ -34,6 +34,19 @@ def wait_route(engines, gateway, name="sql"):
     return until(lambda: route_of(engines, gateway, name), f"{name} has its route")
 
 
+def test_none_where_engines_may_have_other_names(engines, gateway):
+    """Requests by a route would ask for a name that an engine need not know: what was there goes, and the adapter is served."""
+    start(engines, gateway)
+    engines.apply_adapter("sql")
+    engines.wait_running("sql", ["engine-0"])
+    wait_route(engines, gateway)
+    engines.kill("controller")
+    engines.start_controller(f"--gateway-namespace={gateway}", "--engine-names=versioned", log_level="debug")
+    until(lambda: route_of(engines, gateway) is None and grant_of(engines, gateway) is None, "route and grant are gone")
+    engines.wait_running("sql", ["engine-0"])
+    engines.delete_adapter("sql")
+
+
 def patch(engines, gateway, change):
     engines.cluster.kubectl("patch", f"httproute.{GROUP}", "sql-router", "-n", gateway, "--type=merge", "-p", json.dumps(change))
 
