@@ -1,13 +1,12 @@
 #include "controller/objects.h"
 
 #include "adapter/names.h"
+#include "controller/packed.h"
 #include "kube/client.h"
 
 #include <string.h>
 
 #define PACKED "packed"
-#define OWNER "owner" /* uid of the controller */
-#define PORT "port"   /* of a Service */
 #define REFUSAL "refusal"
 
 static json_t *pick(const json_t *from, const char *const *names) {
@@ -21,13 +20,22 @@ static json_t *pick(const json_t *from, const char *const *names) {
     return to;
 }
 
-static json_t *pack(const json_t *value) {
-    cleanup_free char *text = json_text(value);
-    return json_string(text);
+static void append_packed(struct buffer *out, const json_t *value) {
+    cleanup_buffer struct buffer text = BUFFER_INIT;
+    json_append(&text, value);
+    packed_append(out, text.data, text.len);
 }
 
-static json_t *unpack(const json_t *text) {
-    return json_is_string(text) ? json_loadb(json_string_value(text), json_string_length(text), JSON_ALLOW_NUL, NULL) : NULL;
+static json_t *pack(const json_t *value) {
+    cleanup_buffer struct buffer bytes = BUFFER_INIT;
+    append_packed(&bytes, value);
+    return json_stringn_nocheck(bytes.data, bytes.len);
+}
+
+static json_t *unpack(const char *bytes, size_t packed_len) {
+    size_t len = 0;
+    cleanup_free char *text = bytes != NULL ? packed_read(bytes, packed_len, &len) : NULL;
+    return text != NULL ? json_loadb(text, len, JSON_ALLOW_NUL, NULL) : NULL;
 }
 
 static const json_t *condition_in(const json_t *status, const char *type) {
@@ -72,19 +80,18 @@ json_t *objects_reduce_adapter(const json_t *object) {
 }
 
 json_t *objects_reduce_packed(const json_t *object) {
-    static const char *const metadata[] = {"name", "namespace", "uid", "resourceVersion", NULL};
     static const char *const whole[] = {"name", "namespace", "uid", "resourceVersion", "labels", "ownerReferences", NULL};
-    json_t *lean = json_copy((json_t *)object), *kept = pick(json_object_get(object, "metadata"), whole);
+    cleanup_json json_t *lean = json_copy((json_t *)object);
+    json_t *kept = pick(json_object_get(object, "metadata"), whole);
     keep_annotation(object, ANNOTATION_ENGINE_NAMES, kept);
     json_object_set_new(lean, "metadata", kept);
-    json_t *reduced = json_pack("{s:o, s:o, s:s}", "metadata", pick(json_object_get(object, "metadata"), metadata), PACKED,
-                                pack(lean), OWNER, kube_controller_uid(object));
-    json_decref(lean);
     int port = (int)json_int_at(json_array_get(json_at(object, "spec.ports"), 0), "port", 0);
-    if (port != 0) {
-        json_object_set_new(reduced, PORT, json_integer(port));
-    }
-    return reduced;
+    const char *owner = kube_controller_uid(object);
+    cleanup_buffer struct buffer rest = BUFFER_INIT;
+    buffer_append(&rest, &port, sizeof(port));
+    buffer_append(&rest, owner, strlen(owner) + 1);
+    append_packed(&rest, lean);
+    return kube_record(object, rest.data, rest.len);
 }
 
 /* Gateway API, RouteParentStatus. A condition of an older specification says nothing of this one. */
@@ -124,12 +131,36 @@ json_t *objects_reduce_node(const json_t *object) {
     return json_pack("{s:o}", "metadata", pick(json_object_get(object, "metadata"), metadata));
 }
 
+/* The first port of a Service, the uid of the controller, and all of it packed. */
+struct rest {
+    int port;
+    const char *owner; /* NULL: it is no record */
+    const char *packed;
+    size_t packed_len;
+};
+
+static struct rest read_record(const json_t *record) {
+    struct rest rest = {0};
+    size_t len = 0;
+    const char *bytes = kube_record_rest(record, &len);
+    if (bytes != NULL) {
+        memcpy(&rest.port, bytes, sizeof(rest.port));
+        rest.owner = bytes + sizeof(rest.port);
+        rest.packed = rest.owner + strlen(rest.owner) + 1;
+        rest.packed_len = len - (size_t)(rest.packed - bytes);
+    }
+    return rest;
+}
+
 json_t *objects_unpack(const json_t *reduced) {
-    return unpack(json_object_get(reduced, PACKED));
+    const json_t *packed = json_object_get(reduced, PACKED);
+    struct rest rest = read_record(reduced);
+    return packed != NULL ? unpack(json_string_value(packed), json_string_length(packed)) : unpack(rest.packed, rest.packed_len);
 }
 
 bool objects_is_controlled_by(const json_t *reduced, const char *uid) {
-    return strcmp(json_string_at(reduced, OWNER, ""), uid) == 0;
+    struct rest rest = read_record(reduced);
+    return rest.owner != NULL && strcmp(rest.owner, uid) == 0;
 }
 
 const char *objects_route_refusal(const json_t *reduced) {
@@ -137,7 +168,7 @@ const char *objects_route_refusal(const json_t *reduced) {
 }
 
 int objects_port(const json_t *reduced) {
-    return (int)json_int_at(reduced, PORT, 0);
+    return read_record(reduced).port;
 }
 
 bool objects_covers(const json_t *found, const json_t *wanted) {

@@ -1,5 +1,5 @@
-/* What the controller's caches keep of the API's objects: what it reads often as JSON, the rest as compact text, which takes a
- * tenth of the memory. Pure. */
+/* What the controller's caches keep of the API's objects: what it reads often as JSON, the rest packed, which takes a fraction
+ * of the memory. Pure. */
 #ifndef DAVIT_CONTROLLER_OBJECTS_H
 #define DAVIT_CONTROLLER_OBJECTS_H
 
@@ -8,7 +8,7 @@
 /* A ModelAdapter: without managedFields and all annotations but the one that routes need, its status packed, and "seen" = {phase,
  * readyStatus, readyReason, isFullyLoaded, observedGeneration} of it. A new object. */
 json_t *objects_reduce_adapter(const json_t *object);
-/* A Service or EndpointSlice: name, namespace, uid, resourceVersion; all of it packed. A new object. */
+/* A Service or EndpointSlice: a record (kube_record) with all of it packed. */
 json_t *objects_reduce_packed(const json_t *object);
 /* An HTTPRoute or ReferenceGrant: name, namespace, uid, resourceVersion, labels, deletionTimestamp; all of it but its status
  * packed; of that, what objects_route_refusal says. A new object. */

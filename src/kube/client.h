@@ -75,7 +75,12 @@ void kube_stream_cancel(struct kube_stream *stream);
 /* "/apis/model.aibrix.ai/v1alpha1/namespaces/NS/modeladapters/NAME/status", of the caller's. */
 char *kube_path(const struct kube_resource *resource, const char *namespace, const char *name, const char *subresource);
 
-/* Borrowed from any object: metadata.name, metadata.namespace ("" when none), metadata.uid, metadata.resourceVersion. Never NULL.
+/* An object in few bytes, for caches: a string of its namespace, name, uid and resourceVersion and of whatever is kept of it beside
+ * these. A new reference. */
+json_t *kube_record(const json_t *object, const void *rest, size_t len);
+/* That rest, borrowed; NULL when it is no record. */
+const char *kube_record_rest(const json_t *record, size_t *ret_len);
+/* Borrowed from any object, or record of one: metadata.name, metadata.namespace ("" when none), metadata.uid, metadata.resourceVersion. Never NULL.
  */
 const char *kube_name(const json_t *object);
 const char *kube_namespace(const json_t *object);

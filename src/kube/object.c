@@ -51,20 +51,54 @@ char *kube_api_version(const struct kube_resource *resource) {
     return resource->group[0] == '\0' ? xstrdup(resource->version) : xasprintf("%s/%s", resource->group, resource->version);
 }
 
+/* In the order in which a record has them, each with a NUL behind it. */
+enum identity { IDENTITY_NAMESPACE, IDENTITY_NAME, IDENTITY_UID, IDENTITY_RESOURCE_VERSION, IDENTITY_COUNT };
+
+static const char *identity_of(const json_t *object, enum identity which) {
+    static const char *const paths[] = {"metadata.namespace", "metadata.name", "metadata.uid", "metadata.resourceVersion"};
+    const char *at = json_string_value(object);
+    if (at == NULL) {
+        return json_string_at(object, paths[which], "");
+    }
+    for (int i = 0; i < (int)which; i++) {
+        at += strlen(at) + 1;
+    }
+    return at;
+}
+
+json_t *kube_record(const json_t *object, const void *rest, size_t len) {
+    cleanup_buffer struct buffer bytes = BUFFER_INIT;
+    for (int i = 0; i < IDENTITY_COUNT; i++) {
+        const char *text = identity_of(object, (enum identity)i);
+        buffer_append(&bytes, text, strlen(text) + 1);
+    }
+    buffer_append(&bytes, rest, len);
+    return json_stringn_nocheck(bytes.data, bytes.len); /* no text: nobody writes it down */
+}
+
+const char *kube_record_rest(const json_t *record, size_t *ret_len) {
+    if (!json_is_string(record)) {
+        return NULL;
+    }
+    const char *last = identity_of(record, IDENTITY_RESOURCE_VERSION), *rest = last + strlen(last) + 1;
+    *ret_len = json_string_length(record) - (size_t)(rest - json_string_value(record));
+    return rest;
+}
+
 const char *kube_name(const json_t *object) {
-    return json_string_at(object, "metadata.name", "");
+    return identity_of(object, IDENTITY_NAME);
 }
 
 const char *kube_namespace(const json_t *object) {
-    return json_string_at(object, "metadata.namespace", "");
+    return identity_of(object, IDENTITY_NAMESPACE);
 }
 
 const char *kube_uid(const json_t *object) {
-    return json_string_at(object, "metadata.uid", "");
+    return identity_of(object, IDENTITY_UID);
 }
 
 const char *kube_resource_version(const json_t *object) {
-    return json_string_at(object, "metadata.resourceVersion", "");
+    return identity_of(object, IDENTITY_RESOURCE_VERSION);
 }
 
 bool kube_is_deleting(const json_t *object) {
