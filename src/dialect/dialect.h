@@ -69,10 +69,10 @@ void dialect_classify_unload(enum dialect dialect, int status, const char *body,
 const char *dialect_outcome_name(enum dialect_outcome outcome); /* CamelCase, for reasons: "EngineUnreachable", ... */
 
 struct dialect_model {
-    char *id;
-    char *root;    /* "" when absent */
-    char *parent;  /* NULL for a base model */
-    bool is_davit; /* owned_by says that Davit's engine lists it */
+    const char *id;     /* owned; the other texts are behind it */
+    const char *root;   /* "" when absent */
+    const char *parent; /* NULL for a base model */
+    bool is_davit;      /* owned_by says that Davit's engine lists it */
 };
 struct dialect_models {
     struct dialect_model *items;

@@ -1,3 +1,4 @@
+#include "base/json_cursor.h"
 #include "dialect/dialect.h"
 
 #include <string.h>
@@ -6,9 +7,7 @@
 
 void dialect_models_release(struct dialect_models *models) {
     for (size_t i = 0; i < models->count; i++) {
-        free(models->items[i].id);
-        free(models->items[i].root);
-        free(models->items[i].parent);
+        free((char *)models->items[i].id);
     }
     free(models->items);
     *models = (struct dialect_models){0};
@@ -16,16 +15,82 @@ void dialect_models_release(struct dialect_models *models) {
 
 /* An adapter names its parent. Engines that name none (vLLM's Rust frontend, AIBrix's mock engine) still list the base first, and
  * give a context length to base models only. */
-static char *parent_of(const json_t *card, size_t at) {
+static const char *parent_of(const json_t *card, size_t at) {
     const char *parent = json_string_at(card, "parent", NULL);
     if (parent != NULL) {
-        return xstrdup(parent);
+        return parent;
     }
     bool is_base = at == 0 || json_is_integer(json_at(card, "max_model_len"));
-    return is_base ? NULL : xstrdup("");
+    return is_base ? NULL : "";
 }
 
-int dialect_parse_models(const char *body, size_t len, struct dialect_models *ret_models, struct error *err) {
+/* The card's texts, one behind the other: a list may hold thousands. 0, or -1 when it has no id. */
+static int read_card(const json_t *card, size_t at, struct dialect_model *ret_model) {
+    const char *id = json_string_at(card, "id", NULL), *root = json_string_at(card, "root", ""), *parent = parent_of(card, at);
+    if (id == NULL) {
+        return -1;
+    }
+    size_t id_bytes = strlen(id) + 1, root_bytes = strlen(root) + 1, parent_bytes = parent != NULL ? strlen(parent) + 1 : 0;
+    char *texts = xmalloc(id_bytes + root_bytes + parent_bytes);
+    memcpy(texts, id, id_bytes);
+    memcpy(texts + id_bytes, root, root_bytes);
+    if (parent != NULL) {
+        memcpy(texts + id_bytes + root_bytes, parent, parent_bytes);
+    }
+    *ret_model = (struct dialect_model){.id = texts,
+                                        .root = texts + id_bytes,
+                                        .parent = parent != NULL ? texts + id_bytes + root_bytes : NULL,
+                                        .is_davit = strcmp(json_string_at(card, "owned_by", ""), "davit") == 0};
+    return 0;
+}
+
+/* Card by card, so that a long list is never in memory as JSON values. false: it is not as it should be, which parse_whole says. */
+static bool read_cards(struct json_cursor *cursor, struct dialect_models *models) {
+    size_t room = 0;
+    if (!json_cursor_take(cursor, '[')) {
+        return false;
+    }
+    for (bool is_empty = json_cursor_take(cursor, ']'); !is_empty;) {
+        json_cursor_blanks(cursor);
+        const char *begin = cursor->at;
+        struct error err;
+        bool is_card = models->count < MODELS_MAX && json_cursor_skip(cursor);
+        cleanup_json json_t *card = is_card ? json_parse(begin, (size_t)(cursor->at - begin), &err) : NULL;
+        if (models->count == room) {
+            room = room > 0 ? 2 * room : 16;
+            models->items = xrealloc(models->items, room * sizeof(*models->items));
+        }
+        if (card == NULL || read_card(card, models->count, &models->items[models->count]) < 0) {
+            return false;
+        }
+        models->count++;
+        if (!json_cursor_take(cursor, ',')) {
+            return json_cursor_take(cursor, ']');
+        }
+    }
+    return true;
+}
+
+static bool parse_cards(const char *body, size_t len, struct dialect_models *models) {
+    struct json_cursor cursor = {body, body + len};
+    struct json_span key;
+    bool has_data = false;
+    if (!json_cursor_take(&cursor, '{')) {
+        return false;
+    }
+    for (size_t count = 0; json_cursor_member(&cursor, count, &key); count++) {
+        bool is_data = json_span_is(&key, "data");
+        if (key.text == NULL || (is_data && has_data) || !(is_data ? read_cards(&cursor, models) : json_cursor_skip(&cursor))) {
+            return false;
+        }
+        has_data |= is_data;
+    }
+    bool is_over = json_cursor_take(&cursor, '}');
+    json_cursor_blanks(&cursor);
+    return is_over && has_data && cursor.at == cursor.end;
+}
+
+static int parse_whole(const char *body, size_t len, struct dialect_models *models, struct error *err) {
     cleanup_json json_t *parsed = json_parse(body, len, err);
     if (parsed == NULL) {
         return error_wrap(err, "list of models");
@@ -35,19 +100,23 @@ int dialect_parse_models(const char *body, size_t len, struct dialect_models *re
     if (!json_is_array(data) || count > MODELS_MAX) {
         return error_set(err, ERROR_INVALID, "list of models: expected an object with an array \"data\" of at most %d", MODELS_MAX);
     }
-    struct dialect_models models = {.items = xcalloc(count > 0 ? count : 1, sizeof(*models.items))};
-    for (size_t i = 0; i < count; i++) {
-        const json_t *card = json_array_get(data, i);
-        const char *id = json_string_at(card, "id", NULL);
-        if (id == NULL) {
-            dialect_models_release(&models);
-            return error_set(err, ERROR_INVALID, "list of models: data[%zu] has no id", i);
+    models->items = xcalloc(count > 0 ? count : 1, sizeof(*models->items));
+    for (; models->count < count; models->count++) {
+        if (read_card(json_array_get(data, models->count), models->count, &models->items[models->count]) < 0) {
+            return error_set(err, ERROR_INVALID, "list of models: data[%zu] has no id", models->count);
         }
-        models.items[models.count++] =
-            (struct dialect_model){.id = xstrdup(id),
-                                   .root = xstrdup(json_string_at(card, "root", "")),
-                                   .parent = parent_of(card, i),
-                                   .is_davit = strcmp(json_string_at(card, "owned_by", ""), "davit") == 0};
+    }
+    return 0;
+}
+
+int dialect_parse_models(const char *body, size_t len, struct dialect_models *ret_models, struct error *err) {
+    struct dialect_models models = {0};
+    if (!parse_cards(body, len, &models)) {
+        dialect_models_release(&models);
+        if (parse_whole(body, len, &models, err) < 0) {
+            dialect_models_release(&models);
+            return -1;
+        }
     }
     *ret_models = models;
     return 0;

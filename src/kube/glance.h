@@ -6,16 +6,13 @@
 #define DAVIT_KUBE_GLANCE_H
 
 #include "base/json.h"
+#include "base/json_cursor.h"
 
-struct kube_span {
-    const char *text; /* in the text that was glanced at; NULL = not there, or written with escapes */
-    size_t len;
-};
-
+/* Spans of the text; those without text were not there, or are written with escapes. */
 struct kube_glance {
-    struct kube_span type; /* of a watch event */
-    struct kube_span namespace, name, uid, resource_version;
-    struct kube_span managed_fields; /* the whole member and one comma: the text without it says the same without it */
+    struct json_span type; /* of a watch event */
+    struct json_span namespace, name, uid, resource_version;
+    struct json_span managed_fields; /* the whole member and one comma: the text without it says the same without it */
 };
 
 /* `text` is an object. false: it has no metadata, or is no JSON as far as it was read. */

@@ -383,7 +383,7 @@ static int take_event(struct watch_cache *cache, enum watch_event_type type, jso
 }
 
 static char *key_of_glance(const struct kube_glance *glance) {
-    const struct kube_span *namespace = &glance->namespace, *name = &glance->name;
+    const struct json_span *namespace = &glance->namespace, *name = &glance->name;
     return name->text == NULL || glance->resource_version.text == NULL
                ? NULL
                : xasprintf("%.*s/%.*s", (int)namespace->len, namespace->text != NULL ? namespace->text : "", (int)name->len,
