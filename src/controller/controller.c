@@ -457,8 +457,10 @@ static void render_metrics(void *arg, struct buffer *out) {
     struct map_entry *entry = NULL;
     for (size_t at = 0; (entry = map_next(&controller->adapters, &at)) != NULL;) {
         const struct adapter *adapter = entry->value;
+        struct objects_seen seen;
+        objects_read_seen(adapter->object, &seen);
         for (size_t i = 0; i < ARRAY_LEN(phases); i++) {
-            counts[i] += strcmp(json_string_at(adapter->object, "seen.phase", "Pending"), phases[i]) == 0;
+            counts[i] += strcmp(seen.phase[0] != '\0' ? seen.phase : "Pending", phases[i]) == 0;
         }
     }
     for (size_t i = 0; i < ARRAY_LEN(phases); i++) {

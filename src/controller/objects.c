@@ -8,6 +8,8 @@
 
 #define PACKED "packed"
 #define REFUSAL "refusal"
+#define SEEN "seen"
+#define SEEN_TEXTS 3
 
 static json_t *pick(const json_t *from, const char *const *names) {
     json_t *to = json_object();
@@ -57,10 +59,34 @@ static void keep_annotation(const json_t *object, const char *name, json_t *meta
     }
 }
 
+/* One string, of which an object would be ten times as large: generation, is_full, and the texts with a NUL behind each. */
+static json_t *note_seen(const char *const *texts, bool is_full, int64_t generation) {
+    cleanup_buffer struct buffer bytes = BUFFER_INIT;
+    buffer_append(&bytes, &generation, sizeof(generation));
+    buffer_append_char(&bytes, is_full ? 1 : 0);
+    for (size_t i = 0; i < SEEN_TEXTS; i++) {
+        buffer_append(&bytes, texts[i], strlen(texts[i]) + 1);
+    }
+    return json_stringn_nocheck(bytes.data, bytes.len);
+}
+
+void objects_read_seen(const json_t *reduced, struct objects_seen *ret_seen) {
+    const char *at = json_string_value(json_object_get(reduced, SEEN));
+    *ret_seen = (struct objects_seen){.phase = "", .ready_status = "", .ready_reason = ""};
+    if (at != NULL) {
+        memcpy(&ret_seen->observed_generation, at, sizeof(ret_seen->observed_generation));
+        at += sizeof(ret_seen->observed_generation);
+        ret_seen->is_fully_loaded = *at++ != 0;
+        ret_seen->phase = at;
+        ret_seen->ready_status = ret_seen->phase + strlen(ret_seen->phase) + 1;
+        ret_seen->ready_reason = ret_seen->ready_status + strlen(ret_seen->ready_status) + 1;
+    }
+}
+
 json_t *objects_reduce_adapter(const json_t *object) {
     static const char *const members[] = {"apiVersion", "kind", "spec", NULL};
-    static const char *const metadata[] = {
-        "name", "namespace", "uid", "resourceVersion", "generation", "finalizers", "deletionTimestamp", "labels", NULL};
+    static const char *const metadata[] = {"name",       "namespace",         "uid", "resourceVersion", "generation",
+                                           "finalizers", "deletionTimestamp", NULL};
     json_t *reduced = pick(object, members);
     json_t *kept = pick(json_object_get(object, "metadata"), metadata);
     keep_annotation(object, ANNOTATION_CUSTOM_PATHS, kept);
@@ -69,11 +95,9 @@ json_t *objects_reduce_adapter(const json_t *object) {
     if (status != NULL) {
         const json_t *ready = condition_in(status, "Ready");
         bool is_full = strcmp(json_string_at(condition_in(status, "FullyLoaded"), "status", ""), "True") == 0;
-        json_object_set_new(reduced, "seen",
-                            json_pack("{s:s, s:b, s:s, s:s, s:I}", "phase", json_string_at(status, "phase", ""), "isFullyLoaded",
-                                      is_full, "readyStatus", json_string_at(ready, "status", ""), "readyReason",
-                                      json_string_at(ready, "reason", ""), "observedGeneration",
-                                      (json_int_t)json_int_at(status, "observedGeneration", 0)));
+        const char *texts[SEEN_TEXTS] = {json_string_at(status, "phase", ""), json_string_at(ready, "status", ""),
+                                         json_string_at(ready, "reason", "")};
+        json_object_set_new(reduced, SEEN, note_seen(texts, is_full, json_int_at(status, "observedGeneration", 0)));
         json_object_set_new(reduced, PACKED, pack(status));
     }
     return reduced;

@@ -5,9 +5,16 @@
 
 #include "base/json.h"
 
-/* A ModelAdapter: without managedFields and all annotations but the one that routes need, its status packed, and "seen" = {phase,
- * readyStatus, readyReason, isFullyLoaded, observedGeneration} of it. A new object. */
+/* A ModelAdapter: without managedFields and all annotations but the one that routes need, its status packed, and what
+ * objects_read_seen reads of it. A new object. */
 json_t *objects_reduce_adapter(const json_t *object);
+/* Of a ModelAdapter's status; "", false and 0 where there is nothing. */
+struct objects_seen {
+    const char *phase, *ready_status, *ready_reason; /* borrowed from the object */
+    bool is_fully_loaded;
+    int64_t observed_generation;
+};
+void objects_read_seen(const json_t *reduced, struct objects_seen *ret_seen);
 /* A Service or EndpointSlice: a record (kube_record) with all of it packed. */
 json_t *objects_reduce_packed(const json_t *object);
 /* An HTTPRoute or ReferenceGrant: name, namespace, uid, resourceVersion, labels, deletionTimestamp; all of it but its status

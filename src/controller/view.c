@@ -232,7 +232,8 @@ static const char *known_yet(const struct controller *controller, const struct a
 static void see(const struct controller *controller, const struct adapter *adapter, struct plan_seen *seen) {
     const json_t *service = world_service(controller, adapter);
     const json_t *slice = world_slice(controller, adapter, 0);
-    const json_t *status = json_object_get(adapter->object, "seen");
+    struct objects_seen status;
+    objects_read_seen(adapter->object, &status);
     *seen = (struct plan_seen){.has_service = service != NULL,
                                .has_slice = slice != NULL,
                                .is_service_foreign = service != NULL && !objects_is_controlled_by(service, adapter->spec.uid),
@@ -240,11 +241,11 @@ static void see(const struct controller *controller, const struct adapter *adapt
                                .has_stranger = adapter->has_stale_slices, /* they were read: some endpoint's pod is not known */
                                .has_route = adapter->spec.is_deleting && routes_has(controller->routes, adapter->key),
                                .digest = adapter->digest,
-                               .phase = json_string_at(status, "phase", ""),
-                               .ready_status = json_string_at(status, "readyStatus", ""),
-                               .ready_reason = json_string_at(status, "readyReason", ""),
-                               .is_fully_loaded = json_bool_at(status, "isFullyLoaded", false),
-                               .observed_generation = json_int_at(status, "observedGeneration", 0)};
+                               .phase = status.phase,
+                               .ready_status = status.ready_status,
+                               .ready_reason = status.ready_reason,
+                               .is_fully_loaded = status.is_fully_loaded,
+                               .observed_generation = status.observed_generation};
 }
 
 void world_view_take(struct controller *controller, struct adapter *adapter, struct world_view *ret_view) {

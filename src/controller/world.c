@@ -201,8 +201,9 @@ static void read_adapter(struct controller *controller, struct adapter *adapter,
         adapter->known = recall_revisions(status);
         recall_loads(controller, adapter, status);
         recall_version(adapter, status);
-        adapter->arrivals_until_ms = plan_arrivals_until(object, json_bool_at(object, "seen.isFullyLoaded", false),
-                                                         json_int_at(object, "seen.observedGeneration", 0), clock_now_ms());
+        struct objects_seen seen;
+        objects_read_seen(object, &seen);
+        adapter->arrivals_until_ms = plan_arrivals_until(object, seen.is_fully_loaded, seen.observed_generation, clock_now_ms());
     } else if (generation != adapter->spec.generation) {
         for (size_t i = 0; i < adapter->binding_count; i++) {
             hold_forgive(adapter->bindings[i]->hold);

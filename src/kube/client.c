@@ -13,7 +13,8 @@
 #include <sys/queue.h>
 
 #define CALL_TIMEOUT_MS 30000
-#define RESENDS_MAX 10 /* on Retry-After */
+#define CALL_RECEIVE_BYTES 4096 /* at a time: most answers are one object, and many calls run at once */
+#define RESENDS_MAX 10          /* on Retry-After */
 
 TAILQ_HEAD(exchange_list, exchange);
 
@@ -148,6 +149,7 @@ static void send(struct exchange *exchange, const struct presented *presented) {
         .is_unverified = config->is_unverified,
         .proxy_url = config->proxy_url,
         .timeout_ms = time_left_ms(exchange),
+        .receive_bytes = exchange->is_call ? CALL_RECEIVE_BYTES : 0,
         .may_send = exchange->is_guarded ? client->may_write : NULL,
         .may_send_arg = client->may_write_arg,
         .on_data = exchange->on_data,

@@ -1,6 +1,7 @@
 #include "kube/events.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/map.h"
 
@@ -16,7 +17,8 @@
 /* One Event object: made at first, patched when the same thing happens again. */
 struct record {
     char *key;
-    char *event; /* as it is made, in JSON: a document would be four times as large */
+    char *event; /* as it is made, in JSON: a document would be four times as large; NULL once it was made */
+    char *namespace, *name;
     int count;
     char last_text[CLOCK_RFC3339_BYTES]; /* lastTimestamp */
     int64_t last_ms;
@@ -28,7 +30,7 @@ struct record {
 struct event_recorder {
     struct kube_client *client;
     char *component;
-    struct map records;   /* involved object, type, reason, message -> struct record; in order of first sight */
+    struct map records;   /* hash of involved object, type, reason and message -> struct record; in order of first sight */
     struct record *first; /* waiting to be written */
     struct record *last;
     int waiting;
@@ -43,8 +45,14 @@ struct event_recorder *event_recorder_new(struct kube_client *client, const char
     return recorder;
 }
 
+static void release_event(struct record *record) {
+    free(take_pointer(record->event));
+    free(take_pointer(record->namespace));
+    free(take_pointer(record->name));
+}
+
 static void record_free(struct record *record) {
-    free(record->event);
+    release_event(record);
     free(record->key);
     free(record);
 }
@@ -83,7 +91,7 @@ static void push_waiting(struct event_recorder *recorder, struct record *record)
     }
     if (recorder->waiting >= WAITING_MAX) {
         struct record *dropped = pop_waiting(recorder);
-        log_debug("event dropped, %d wait already: %s", WAITING_MAX, dropped->key);
+        log_debug("event dropped, %d wait already: %s/%s", WAITING_MAX, dropped->namespace, dropped->name);
     }
     if (recorder->last != NULL) {
         recorder->last->next = record;
@@ -111,6 +119,7 @@ static void on_written(void *arg, json_t *object, const struct error *err) {
     recorder->writing = NULL;
     if (err == NULL) {
         record->is_created = true;
+        free(take_pointer(record->event)); /* from now on it is patched */
     } else {
         log_debug("event: %s", err->message);
         if (err->code == ERROR_NOT_FOUND) {
@@ -125,15 +134,17 @@ static void write_next(struct event_recorder *recorder) {
         return;
     }
     struct record *record = pop_waiting(recorder);
-    cleanup_json json_t *event = json_loads(record->event, 0, NULL);
+    cleanup_json json_t *event = record->event != NULL ? json_loads(record->event, 0, NULL) : NULL;
     cleanup_json json_t *news = json_pack("{s:i, s:s}", "count", record->count, "lastTimestamp", record->last_text);
-    json_object_update(event, news);
+    if (event != NULL) {
+        json_object_update(event, news);
+    }
     recorder->writing = record;
     recorder->call = kube_start(recorder->client, &(struct kube_request){
                                                       .verb = record->is_created ? KUBE_PATCH_MERGE : KUBE_CREATE,
                                                       .resource = &kube_events,
-                                                      .namespace = kube_namespace(event),
-                                                      .name = record->is_created ? kube_name(event) : NULL,
+                                                      .namespace = record->namespace,
+                                                      .name = record->is_created ? record->name : NULL,
                                                       .body = record->is_created ? news : event,
                                                       .is_known = is_known,
                                                       .on_done = on_written,
@@ -143,11 +154,10 @@ static void write_next(struct event_recorder *recorder) {
 
 /* ---- recording ---- */
 
-static char *make_event(const struct event_recorder *recorder, const json_t *about, const char *type, const char *reason,
-                        const char *message, const char *now_text) {
+static void make_event(const struct event_recorder *recorder, const json_t *about, const char *type, const char *reason,
+                       const char *message, const char *now_text, struct record *record) {
     const char *namespace = kube_namespace(about)[0] != '\0' ? kube_namespace(about) : "default";
-    cleanup_free char *name =
-        xasprintf("%.200s.%016llx", kube_name(about), (unsigned long long)clock_wall_ms() << 20 | arc4random() >> 12);
+    char *name = xasprintf("%.200s.%016llx", kube_name(about), (unsigned long long)clock_wall_ms() << 20 | arc4random() >> 12);
     json_t *involved = json_pack("{s:s, s:s, s:s, s:s, s:s}", "apiVersion", json_string_at(about, "apiVersion", ""), "kind",
                                  json_string_at(about, "kind", ""), "name", kube_name(about), "uid", kube_uid(about),
                                  "resourceVersion", kube_resource_version(about));
@@ -159,7 +169,12 @@ static char *make_event(const struct event_recorder *recorder, const json_t *abo
                   "metadata", "name", name, "namespace", namespace, "involvedObject", involved, "reason", reason, "type", type,
                   "message", message, "source", "component", recorder->component, "reportingComponent", recorder->component,
                   "reportingInstance", "", "firstTimestamp", now_text);
-    return json_text(event);
+    release_event(record);
+    record->namespace = xstrdup(namespace);
+    record->name = name;
+    record->event = json_text(event);
+    record->is_created = false;
+    record->count = 0;
 }
 
 /* Forgets the oldest record that is not being written, so that memory stays bounded. */
@@ -187,6 +202,13 @@ static void cut_text(char *text, size_t limit) {
     text[end] = '\0';
 }
 
+static void hash_event(const json_t *about, const char *type, const char *reason, const char *message, char *ret_hex) {
+    cleanup_free char *text =
+        xasprintf("%s %s/%s %s %s %s", kube_uid(about), kube_namespace(about), kube_name(about), type, reason, message);
+    struct hash hash = hash_bytes(text, strlen(text));
+    hash_hex(&hash, ret_hex);
+}
+
 void event_record(struct event_recorder *recorder, const json_t *about, const char *type, const char *reason, const char *format,
                   ...) {
     char message[MESSAGE_BYTES + 8];
@@ -198,10 +220,11 @@ void event_record(struct event_recorder *recorder, const json_t *about, const ch
     char now_text[CLOCK_RFC3339_BYTES];
     clock_format_rfc3339(clock_wall_ms(), now_text);
     int64_t now_ms = clock_now_ms();
-    cleanup_free char *key =
-        xasprintf("%s %s/%s %s %s %s", kube_uid(about), kube_namespace(about), kube_name(about), type, reason, message);
+    char key[HASH_HEX_BYTES];
+    hash_event(about, type, reason, message, key);
     struct record *record = map_get(&recorder->records, key);
-    bool is_again = record != NULL && now_ms - record->last_ms < SAME_EVENT_MS;
+    bool is_known = record != NULL && (record->is_created || record->event != NULL);
+    bool is_again = is_known && now_ms - record->last_ms < SAME_EVENT_MS;
     if (record == NULL) {
         if (recorder->records.count >= RECORDS_MAX) {
             forget_oldest(recorder);
@@ -211,10 +234,7 @@ void event_record(struct event_recorder *recorder, const json_t *about, const ch
         map_set(&recorder->records, key, record);
     }
     if (!is_again) {
-        free(record->event);
-        record->event = make_event(recorder, about, type, reason, message, now_text);
-        record->is_created = false;
-        record->count = 0;
+        make_event(recorder, about, type, reason, message, now_text, record);
     }
     record->count++;
     memcpy(record->last_text, now_text, sizeof(now_text));

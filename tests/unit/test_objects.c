@@ -76,6 +76,15 @@ static void test_adapter_keeps_its_status(void **state) {
     struct error err;
     cleanup_json json_t *object = json_parse(text, strlen(text), &err);
     cleanup_json json_t *reduced = objects_reduce_adapter(object);
+    struct objects_seen seen;
+    objects_read_seen(reduced, &seen);
+    assert_string_equal(seen.phase, "Running");
+    assert_string_equal(seen.ready_status, "True");
+    assert_string_equal(seen.ready_reason, "Good");
+    assert_true(seen.is_fully_loaded);
+    assert_int_equal(seen.observed_generation, 3);
+    objects_read_seen(object, &seen); /* nothing was noted */
+    assert_string_equal(seen.ready_reason, "");
     cleanup_json json_t *status = objects_unpack(reduced);
     assert_true(json_equal(status, json_at(object, "status")));
     assert_null(json_at(reduced, "status"));
