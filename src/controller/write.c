@@ -186,6 +186,7 @@ static void start_write(struct controller *controller, struct adapter *adapter, 
     while (targets[at].kind != kind) {
         at++;
     }
+    cleanup_free char *text = json_text(body);
     struct write *write = xcalloc(1, sizeof(*write));
     *write = (struct write){.controller = controller,
                             .adapter = adapter,
@@ -193,7 +194,7 @@ static void start_write(struct controller *controller, struct adapter *adapter, 
                             .is_create = is_create,
                             .releases = releases,
                             .generation = adapter->spec.generation,
-                            .status = kind == WRITE_STATUS ? digest_of(body) : 0,
+                            .status = kind == WRITE_STATUS ? digest_of_text(text) : 0,
                             .next = adapter->writes};
     adapter->writes = write;
     adapter->writes_running |= (unsigned)kind;
@@ -206,6 +207,7 @@ static void start_write(struct controller *controller, struct adapter *adapter, 
                                    .name = is_create ? NULL : name,
                                    .subresource = targets[at].subresource,
                                    .body = body,
+                                   .body_text = text,
                                    .is_known = is_known,
                                    .on_done = on_done,
                                    .arg = write};

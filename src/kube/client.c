@@ -356,7 +356,9 @@ struct kube_call *kube_start(struct kube_client *client, const struct kube_reque
         .url = xasprintf("%s%s%s%s", client->config->server, path, request->query != NULL ? "?" : "",
                          request->query != NULL ? request->query : ""),
         .what = describe(request),
-        .body = request->body != NULL ? json_text(request->body) : NULL,
+        .body = request->body_text != NULL ? xstrdup(request->body_text)
+                : request->body != NULL    ? json_text(request->body)
+                                           : NULL,
         .on_end = on_call_end,
     };
     exchange_start(client, &call->exchange);

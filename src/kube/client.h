@@ -41,6 +41,7 @@ struct kube_request {
     const char *subresource; /* "status", "scale"; NULL = none */
     const char *query;       /* already encoded, without '?'; NULL = none */
     const json_t *body;      /* object, patch or DeleteOptions; borrowed only during the call of kube_start */
+    const char *body_text;   /* that as compact JSON, where the caller has it already; NULL = not */
     int64_t timeout_ms;      /* 0 = 30 s */
     bool is_urgent;          /* outside of calls_max, and kube_client_guard_writes does not concern it: for leases */
     /* Asked of an answer: the caller knows this version already, or has no use for it, and takes its identity
