@@ -81,7 +81,8 @@ char *kube_path(const struct kube_resource *resource, const char *namespace, con
 json_t *kube_record(const json_t *object, const void *rest, size_t len);
 /* That rest, borrowed; NULL when it is no record. */
 const char *kube_record_rest(const json_t *record, size_t *ret_len);
-/* Borrowed from any object, or record of one: metadata.name, metadata.namespace ("" when none), metadata.uid, metadata.resourceVersion. Never NULL.
+/* Borrowed from any object, or record of one: metadata.name, metadata.namespace ("" when none), metadata.uid,
+ * metadata.resourceVersion. Never NULL.
  */
 const char *kube_name(const json_t *object);
 const char *kube_namespace(const json_t *object);
