@@ -45,12 +45,16 @@ static const struct dialect_model *find_card(const void *models, const char *id)
     return model_in(models, id);
 }
 
-static bool reuses_prefixes(const struct preview_place *place) {
+static bool is_davits(const struct dialect_models *models) {
     bool is_davit = false;
-    for (size_t i = 0; place->models != NULL && i < place->models->count; i++) {
-        is_davit |= place->models->items[i].is_davit;
+    for (size_t i = 0; models != NULL && i < models->count; i++) {
+        is_davit |= models->items[i].is_davit;
     }
-    return place->facts.engine == DIALECT_VLLM && !is_davit;
+    return is_davit;
+}
+
+static bool reuses_prefixes(const struct preview_place *place) {
+    return place->facts.engine == DIALECT_VLLM && !is_davits(place->models);
 }
 
 /* As for a controller: one that was not asked may have any. */
@@ -76,14 +80,6 @@ static const char *node_label(const struct preview_input *input, const char *nod
 }
 
 /* ---- what it holds ---- */
-
-static bool is_davits(const struct dialect_models *models) {
-    bool is_davit = false;
-    for (size_t i = 0; models != NULL && i < models->count; i++) {
-        is_davit |= models->items[i].is_davit;
-    }
-    return is_davit;
-}
 
 /* A controller that runs knows this since it did it; here the status and the list tell. */
 static void meet(struct preview_world *world, struct preview_place *place, const json_t *row) {
