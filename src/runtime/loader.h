@@ -11,13 +11,14 @@
 #ifndef DAVIT_RUNTIME_LOADER_H
 #define DAVIT_RUNTIME_LOADER_H
 
+#include "adapter/model_adapter.h"
 #include "artifact/pool.h"
 #include "runtime/engine_client.h"
 #include "runtime/residents.h"
 
 #define LOADER_JOBS_MAX 256   /* waiting and running, over all names */
 #define LOADER_WAITERS_MAX 64 /* that share one job */
-#define LOADER_REVISION_BYTES 16
+#define LOADER_REVISION_BYTES (MODEL_ADAPTER_REVISION_BYTES - 1)
 #define LOADER_REVISIONS_MAX 16384 /* adapters whose revision is kept; of more it is not */
 
 struct loader;

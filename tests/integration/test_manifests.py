@@ -17,8 +17,7 @@ OVERLAYS = {  # overlay or components of a throw-away one -> the chart's values
     "components/runtime-sidecar components/service-monitor components/secrets-everywhere":
         ["serviceMonitor.enabled=true", "secrets.everywhere=true"],
     "components/gateway-routes": ["controller.enableRuntimeSidecar=false", "gatewayRoutes.enabled=true"],
-    "components/plain-names": ["controller.enableRuntimeSidecar=false", "controller.engineNames=plain"],
-    "components/gateway-routes components/plain-names": ["controller.enableRuntimeSidecar=false", "gatewayRoutes.enabled=true"],
+    "components/versioned-names": ["controller.enableRuntimeSidecar=false", "controller.engineNames=versioned"],
 }
 HELM_LABELS = {"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"}
 
@@ -112,16 +111,6 @@ def test_routes_are_written_where_the_gateway_is(helm):
         controller = next(thing for thing in things if thing["kind"] == "Deployment" and thing["metadata"]["name"] == "davit-controller")
         arguments = controller["spec"]["template"]["spec"]["containers"][0]["args"]
         assert ("--routes=off" in arguments, "--gateway-namespace=edge" in arguments) == (not namespaces, bool(namespaces))
-
-
-def test_engine_names_are_versioned_where_our_gateway_is_the_only_one(helm):
-    for values, names in (([], "versioned"), (["gateway.enabled=false"], "plain"), (["gatewayRoutes.enabled=true"], "plain"),
-                          (["controller.engineNames=plain"], "plain"),
-                          (["gateway.enabled=false", "controller.engineNames=versioned"], "versioned")):
-        controller = next(thing for thing in templated(helm, *values)
-                          if thing["kind"] == "Deployment" and thing["metadata"]["name"] == "davit-controller")
-        arguments = controller["spec"]["template"]["spec"]["containers"][0]["args"]
-        assert [argument for argument in arguments if argument.startswith("--engine-names")] == [f"--engine-names={names}"], values
 
 
 def test_no_wildcards(tmp_path):

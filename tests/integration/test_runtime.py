@@ -82,7 +82,7 @@ def start_runtime(folder, engine):
 
 def load(url):
     return http("POST", f"{url}/v1/lora_adapter/load", {"lora_name": "sql", "artifact_url": f"file://{ADAPTER}"},
-                headers={"X-Request-Id": "req-7", "X-Davit-Revision": "0123456789abcdef"})
+                headers={"X-Request-Id": "req-7", "X-Davit-Revision": "0123456789abcdef01234567"})
 
 
 def lost(url):
@@ -110,7 +110,7 @@ def test_a_kill_in_the_middle_of_a_load_leaves_nothing_half_done(tmp_path, engin
         status, answer = load(url)
         assert (status, answer["status"], answer["local_path"]) == (200, "success", str(ADAPTER)), answer
         assert engine.adapters == {"sql": str(ADAPTER)} and len(engine.loads) == 2
-        assert 'davit_runtime_adapter_info{lora_name="sql",revision="0123456789abcdef"} 1' in http("GET", f"{url}/metrics")[1]
+        assert 'davit_runtime_adapter_info{lora_name="sql",revision="0123456789abcdef01234567"} 1' in http("GET", f"{url}/metrics")[1]
         assert {path: path.read_bytes() for path in ADAPTER.iterdir()} == before
         assert "request_id=req-7" in (tmp_path / "runtime.log").read_text()
     finally:

@@ -348,14 +348,14 @@ static void test_a_repository_in_the_direct_form(void **state) {
 static void test_revisions_are_kept(void **state) {
     (void)state;
     cleanup_free char *body = xasprintf("{\"lora_name\":\"a\",\"artifact_url\":\"%s\"}", house.folder);
-    expect("/v1/lora_adapter/load", "X-Davit-Revision: 0123456789abcdef\r\nX-Request-Id: r-1\r\n", body, 200, "success");
-    expect("/metrics", "", NULL, 200, "davit_runtime_adapter_info{lora_name=\"a\",revision=\"0123456789abcdef\"} 1");
+    expect("/v1/lora_adapter/load", "X-Davit-Revision: 0123456789abcdef01234567\r\nX-Request-Id: r-1\r\n", body, 200, "success");
+    expect("/metrics", "", NULL, 200, "davit_runtime_adapter_info{lora_name=\"a\",revision=\"0123456789abcdef01234567\"} 1");
     /* The newest is the one; a refused load changes nothing, nor does what is no revision. */
-    expect("/v1/lora_adapter/load", "X-Davit-Revision: ffffffffffffffff\r\n", body, 200, "success");
-    expect("/v1/lora_adapter/load", "X-Davit-Revision: 1111111111111111\r\n",
+    expect("/v1/lora_adapter/load", "X-Davit-Revision: ffffffffffffffffffffffff\r\n", body, 200, "success");
+    expect("/v1/lora_adapter/load", "X-Davit-Revision: 111111111111111111111111\r\n",
            "{\"lora_name\":\"a\",\"artifact_url\":\"/missing/a\"}", 404, "");
-    expect("/metrics", "", NULL, 200, "davit_runtime_adapter_info{lora_name=\"a\",revision=\"ffffffffffffffff\"} 1");
-    static const char *const bad[] = {"x", "0123456789ABCDEF", "0123456789abcdef0", "\"\\"};
+    expect("/metrics", "", NULL, 200, "davit_runtime_adapter_info{lora_name=\"a\",revision=\"ffffffffffffffffffffffff\"} 1");
+    static const char *const bad[] = {"x", "0123456789ABCDEF01234567", "0123456789abcdef012345670", "\"\\"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         cleanup_free char *field = xasprintf("X-Davit-Revision: %s\r\n", bad[i]);
         cleanup_free char *other = xasprintf("{\"lora_name\":\"b\",\"artifact_url\":\"%s\"}", house.folder);

@@ -39,7 +39,6 @@ static void node_arguments(const struct role_context *context, struct role_argum
 static void controller_arguments(const struct role_context *context, struct role_arguments *arguments) {
     add_option(arguments, "--kubeconfig", context->kubeconfig);
     add(arguments, xstrdup("--enable-runtime-sidecar"));
-    add(arguments, xstrdup("--engine-names=versioned")); /* our gateway is the only one here */
     add(arguments, xstrdup("--metrics-bind-address"));
     add(arguments, xasprintf("127.0.0.1:%d", context->controller_port));
 }

@@ -46,9 +46,3 @@ capabilities:
     matchLabels:
       {{- include "davit.selectorLabels" . | nindent 6 }}
 {{- end }}
-
-{{/* As values.yaml says of controller.engineNames. */}}
-{{- define "davit.engineNames" -}}
-{{- $isOnly := and .Values.gateway.enabled (not .Values.gatewayRoutes.enabled) -}}
-{{ .Values.controller.engineNames | default (ternary "versioned" "plain" $isOnly) }}
-{{- end }}
