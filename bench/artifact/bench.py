@@ -32,7 +32,8 @@ def machine():
     commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     curl = subprocess.run(["curl", "--version"], capture_output=True, text=True).stdout.split()[1]
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
-    return (f"{time.strftime('%Y-%m-%d %H:%M')} UTC, commit {commit}, {len(os.sched_getaffinity(0))} cores of {model}, Linux {platform.release()}, "
+    cores = len(os.sched_getaffinity(0))
+    return (f"{time.strftime('%Y-%m-%d %H:%M')} UTC, commit {commit}, {cores} cores of {model}, Linux {platform.release()}, "
             f"load average {load}; curl {curl}, boto3 {version('boto3')}, huggingface_hub {version('huggingface_hub')}")
 
 

@@ -34,7 +34,8 @@ def environment(url, **more):
 
 def memory(pid):
     """Of a process, in kB: VmHWM, VmRSS, RssAnon ..."""
-    return {line.split(":")[0]: int(line.split()[1]) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.endswith(" kB")}
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
 
 
 def run(arguments, url, sync=None):
