@@ -3,54 +3,28 @@
  */
 #include "artifact/download.h"
 
-#include "artifact/digests.h"
+#include "artifact/download_item.h"
 #include "artifact/exchange.h"
 #include "artifact/pace.h"
-#include "artifact/staged.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 
-#include <fcntl.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #define OPEN_MAX 16 /* files at a time: each has two descriptors, a large one a thread that hashes it */
 #define PARTS_DEFAULT 4
 #define PARTS_MAX 16
 #define STALL_MS_DEFAULT 30000
-#define STALLS_A_WINDOW 2 /* in which enough has to come */
-#define FAILURES_MAX 5    /* in a row without a byte */
-#define RESTARTS_MAX 3    /* of one file */
-#define CHUNKED_BYTES (64ull << 20)
-#define FOLLOWED_BYTES (8ull << 20) /* smaller files are hashed on their way */
-#define ADVANCE_BYTES (1u << 20)
+#define STALLS_A_WINDOW 2               /* in which enough has to come */
+#define FAILURES_MAX 5                  /* in a row without a byte */
+#define RESTARTS_MAX 3                  /* of one file */
 #define RECEIVE_BYTES (256u << 10)      /* at a time, of large files; less costs more: on ext4 a tenth of all CPU with half of it */
 #define RECEIVE_BYTES_SOME (128u << 10) /* of files that are larger than that: many fetches run side by side */
-#define COPY_BYTES (1u << 20)
 #define SAY_EVERY_MS 10000
-#define VALIDATOR_BYTES 128
 
 struct download;
-
-/* A file on its way. */
-struct item {
-    struct staged staged; /* closed before its turn, and when it is finished */
-    uint64_t finished_bytes;
-    struct follower *follower;
-    uint64_t followed;
-    char sha256[HASH_HEX_BYTES]; /* known already, of a copy of a local file; "" = not */
-    struct digester *digester;   /* NULL = what is there is read for its hash */
-    uint64_t digested;
-    bool is_unranged; /* its server sends the whole file in any case */
-    bool must_restart;
-    int restarts;
-    int64_t due_ms;                  /* nobody works at it before */
-    char validator[VALIDATOR_BYTES]; /* what the first answer said; a later one that says otherwise is of another file */
-    size_t next_chunk;               /* those before it are taken or whole */
-    bool is_whole;
-};
 
 /* One exchange at a time. */
 struct lane {
@@ -91,14 +65,10 @@ struct download {
     struct item items[]; /* one a file of the listing */
 };
 
-static bool is_large(const struct item *item) {
-    return item->staged.file->bytes >= FOLLOWED_BYTES && item->staged.file->bytes != UINT64_MAX;
-}
-
 /* 0 = libcurl's own choice, 16 KiB: each piece is a wait, a call and an acknowledgement. */
 static size_t receive_bytes(const struct item *item) {
     bool is_some = item->staged.file->bytes > RECEIVE_BYTES_SOME && item->staged.file->bytes != UINT64_MAX;
-    return is_large(item) ? RECEIVE_BYTES : is_some ? RECEIVE_BYTES_SOME : 0;
+    return item_is_large(item) ? RECEIVE_BYTES : is_some ? RECEIVE_BYTES_SOME : 0;
 }
 
 /* ---- progress ---- */
@@ -131,16 +101,6 @@ static void show(struct download *download) {
 }
 
 /* ---- bytes ---- */
-
-static void follow(struct item *item) {
-    if (item->follower != NULL) {
-        uint64_t prefix = staged_prefix(&item->staged);
-        if (prefix - item->followed >= ADVANCE_BYTES) {
-            follower_advance(item->follower, prefix);
-            item->followed = prefix;
-        }
-    }
-}
 
 static int own_error(struct lane *lane) {
     lane->has_own_error = true;
@@ -243,7 +203,7 @@ static int on_data(void *arg, const char *bytes, size_t len) {
         digester_add(lane->item->digester, bytes, len);
         lane->item->digested += len;
     }
-    follow(lane->item);
+    item_follow(lane->item);
     return 0;
 }
 
@@ -330,43 +290,6 @@ static bool take_work(struct download *download, struct lane *lane, int64_t now_
     return false;
 }
 
-static void begin_hashing(const struct download *download, struct item *item) {
-    if (item->sha256[0] != '\0') {
-        return;
-    }
-    if (is_large(item)) {
-        item->follower = follower_start(item->staged.fd, item->staged.file, download->args->progress);
-        item->followed = 0;
-        follow(item);
-    } else if (item->staged.file->bytes != UINT64_MAX && staged_bytes(&item->staged) == 0) {
-        item->digester = digester_start(item->staged.file);
-        item->digested = 0;
-    }
-}
-
-static void abandon_hashing(struct item *item) {
-    follower_abandon(item->follower);
-    digester_abandon(item->digester);
-    item->follower = NULL;
-    item->digester = NULL;
-}
-
-static int finish_hashing(const struct download *download, struct item *item, char ret_sha256[HASH_HEX_BYTES], struct error *err) {
-    const struct staged *staged = &item->staged;
-    if (item->sha256[0] != '\0') {
-        memcpy(ret_sha256, item->sha256, sizeof(item->sha256));
-        return 0;
-    }
-    if (item->follower != NULL) {
-        follower_advance(item->follower, staged_prefix(staged));
-        return follower_finish(take_pointer(item->follower), ret_sha256, err);
-    }
-    if (item->digester != NULL && item->digested == staged_bytes(staged)) {
-        return digester_finish(take_pointer(item->digester), ret_sha256, err);
-    }
-    return digests_of_file(staged->fd, staged->file, download->args->progress, ret_sha256, err);
-}
-
 /* At once when a server turned out to know no ranges; else after the pause that the try would have had. */
 static int restart(struct download *download, struct item *item, struct error *err) {
     item->due_ms = item->restarts > 0 ? clock_now_ms() + exchange_pause_ms(item->restarts, 0) : 0;
@@ -377,19 +300,11 @@ static int restart(struct download *download, struct item *item, struct error *e
             lane_clear(lane);
         }
     }
-    abandon_hashing(item);
-    item->must_restart = false;
-    item->next_chunk = 0;
-    item->validator[0] = '\0';
     if (++item->restarts > RESTARTS_MAX) {
         return error_set(err, ERROR_UNAVAILABLE, "%s: %s: it was begun %d times and never came whole from one and the same file",
                          download->args->label, item->staged.file->name, RESTARTS_MAX + 1);
     }
-    if (staged_restart(&item->staged, item->staged.is_chunked && !item->is_unranged, err) < 0) {
-        return -1;
-    }
-    begin_hashing(download, item);
-    return 0;
+    return item_restart(item, download->args->progress, err);
 }
 
 /* ---- what became of an exchange ---- */
@@ -485,72 +400,6 @@ static int judge_all(struct download *download, struct error *err) {
     return 0;
 }
 
-/* ---- files that lie here already ---- */
-
-static int copy_bytes(const struct download *download, struct staged *staged, int from, struct error *err) {
-    cleanup_free char *piece = xmalloc(COPY_BYTES);
-    ssize_t got = 0;
-    while ((got = read(from, piece, COPY_BYTES)) > 0) {
-        if (staged_write(staged, 0, piece, (size_t)got, err) < 0 || artifact_progress_check(download->args->progress, err) < 0) {
-            return -1;
-        }
-    }
-    return got < 0 ? error_set(err, ERROR_INVALID, "%s cannot be read", staged->file->local) : 0;
-}
-
-/* A file of another program's cache: as good as what its source sends, when it is read and its hash is right. Else the source is
- * asked. */
-static int copy_local(const struct download *download, struct item *item, struct error *err) {
-    struct staged *staged = &item->staged;
-    struct stat status;
-    struct error problem = {0};
-    cleanup_close int from = open(staged->file->local, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    bool is_file = from >= 0 && fstat(from, &status) == 0 && S_ISREG(status.st_mode);
-    if (staged_restart(staged, false, err) < 0) {
-        return -1;
-    }
-    int result = !is_file ? error_set(&problem, ERROR_INVALID, "%s is no file that may be read", staged->file->local)
-                          : copy_bytes(download, staged, from, &problem);
-    result = result < 0 ? -1 : digests_of_file(staged->fd, staged->file, download->args->progress, item->sha256, &problem);
-    if (result == 0) {
-        item->is_whole = true;
-        return 0;
-    }
-    item->sha256[0] = '\0';
-    if (problem.code != ERROR_INVALID) {
-        *err = problem;
-        return -1;
-    }
-    log_warn("%s is not taken from %s: %s", staged->file->name, staged->file->local, problem.message);
-    return staged_restart(staged, staged->file->bytes >= CHUNKED_BYTES, err);
-}
-
-/* ---- the end of a file ---- */
-
-static int finish_item(struct download *download, struct item *item, struct error *err) {
-    const struct artifact_file *file = item->staged.file;
-    char sha256[HASH_HEX_BYTES];
-    struct stat status;
-    if (finish_hashing(download, item, sha256, err) < 0) {
-        return error_wrap(err, "%s", download->args->label);
-    }
-    if (staged_sync(&item->staged, download->args->progress, err) < 0) {
-        return error_wrap(err, "%s", download->args->label);
-    }
-    if (fstat(item->staged.fd, &status) < 0) {
-        return error_set_errno(err, "%s", file->name);
-    }
-    if (file->bytes != UINT64_MAX && (uint64_t)status.st_size != file->bytes) {
-        return error_set(err, ERROR_INVALID, "%s: %s: expected %llu bytes, found %llu", download->args->label, file->name,
-                         (unsigned long long)file->bytes, (unsigned long long)status.st_size);
-    }
-    manifest_add(download->manifest, xstrdup(file->name), (uint64_t)status.st_size, sha256);
-    item->finished_bytes = (uint64_t)status.st_size;
-    staged_close(&item->staged);
-    download->open_count--;
-    return 0;
-}
-
 /* ---- which files are open ---- */
 
 static bool is_there(const struct download *download, const struct item *item) {
@@ -560,6 +409,14 @@ static bool is_there(const struct download *download, const struct item *item) {
         }
     }
     return item->is_whole || (item->staged.file != NULL && staged_bytes(&item->staged) == item->staged.file->bytes);
+}
+
+static int finish_item(struct download *download, struct item *item, struct error *err) {
+    if (item_finish(item, download->args->progress, download->manifest, err) < 0) {
+        return error_wrap(err, "%s", download->args->label);
+    }
+    download->open_count--;
+    return 0;
 }
 
 /* Finishes the first file that is there. 1, 0 when none is, or -1. */
@@ -576,17 +433,13 @@ static int finish_one(struct download *download, struct error *err) {
 static int open_next(struct download *download, struct error *err) {
     const struct artifact_file *file = &download->args->listing->files[download->opened_count];
     struct item *item = &download->items[download->opened_count];
-    if (staged_open(download->args->folder, file, file->bytes >= CHUNKED_BYTES, &item->staged, err) < 0) {
-        return -1;
+    int result = item_open(item, file, download->args->folder, download->args->progress, err);
+    if (item->staged.file != NULL) {
+        download->opened_count++;
+        download->open_count++;
+        download->resumed_bytes += staged_bytes(&item->staged);
     }
-    download->opened_count++;
-    download->open_count++;
-    if (file->local != NULL && copy_local(download, item, err) < 0) {
-        return -1;
-    }
-    download->resumed_bytes += staged_bytes(&item->staged);
-    begin_hashing(download, item);
-    return 0;
+    return result;
 }
 
 /* What is there is finished when another file wants its place, so the hash of a large one has had its time. */
@@ -680,8 +533,7 @@ static void release(struct download *download) {
         }
     }
     for (size_t i = 0; i < download->opened_count; i++) {
-        abandon_hashing(&download->items[i]);
-        staged_close(&download->items[i].staged);
+        item_release(&download->items[i]);
     }
     free(download);
 }
@@ -697,7 +549,7 @@ int download_files(const struct download_args *args, struct manifest *ret, bool 
     for (size_t i = 0; i < download->lane_count; i++) {
         download->lanes[i].download = download;
     }
-    if (atomic_load(&args->progress->bytes_total) >= FOLLOWED_BYTES) {
+    if (atomic_load(&args->progress->bytes_total) >= ITEM_LARGE_BYTES) {
         memory_give_back(); /* what starting took; buffers take its place */
     }
     int result = run(download, err);
