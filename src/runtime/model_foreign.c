@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 #define ENTRIES_MAX 10000
-#define DEPTH_MAX 2 /* parts of a name */
+#define DEPTH_MAX 2  /* parts of a name */
+#define DIGITS_MAX 7 /* of a file's number, and one */
 
 static bool ends_with(const char *text, const char *end) {
     size_t len = strlen(text);
@@ -61,37 +62,47 @@ static int see_note(void *arg, const char *name) {
 /* ---- what is there ---- */
 
 struct weights {
-    int count;    /* files of weights */
-    int numbered; /* of those, "...-00001-of-00004.safetensors" */
-    int wanted;   /* 4; -1 = they do not agree */
+    int model;
+    int count; /* files of weights */
+    bool lacks_some;
 };
 
-/* 4 of "model-00001-of-00004.safetensors"; 0 = it has no number */
-static int number_of(const char *name) {
-    const char *of = strstr(name, "-of-");
-    size_t digits = of != NULL ? strspn(of + 4, "0123456789") : 0;
-    return digits > 0 && digits < 7 && of[4 + digits] == '.' ? (int)strtol(of + 4, NULL, 10) : 0;
+/* Of "model-00001-of-00004.safetensors" "model-00002-of-00004.safetensors", and of the last one the first; NULL = it has no number.
+ */
+static char *next_of(const char *name) {
+    for (const char *of = strstr(name, "-of-"); of != NULL; of = strstr(of + 1, "-of-")) {
+        const char *number = of;
+        while (number > name && isdigit((unsigned char)number[-1])) {
+            number--;
+        }
+        size_t digits = (size_t)(of - number);
+        size_t digits_of_all = strspn(of + 4, "0123456789");
+        long all = digits_of_all < DIGITS_MAX ? strtol(of + 4, NULL, 10) : 0;
+        if (digits > 0 && digits < DIGITS_MAX && all > 0 && of[4 + digits_of_all] == '.') {
+            return xasprintf("%.*s%0*ld%s", (int)(number - name), name, (int)digits, strtol(number, NULL, 10) % all + 1, of);
+        }
+    }
+    return NULL;
 }
 
+/* Where each numbered file has its next, all are there; and a folder may hold several sets of them (.safetensors and .bin). */
 static int see_file(void *arg, const char *name) {
     static const char *const endings[] = {".safetensors", ".gguf", ".bin"};
     struct weights *weights = arg;
     for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
         if (ends_with(name, endings[i])) {
-            int number = number_of(name);
+            cleanup_free char *next = next_of(name);
             weights->count++;
-            weights->numbered += number > 0;
-            weights->wanted =
-                number == 0 || weights->wanted == number || weights->wanted == 0 ? (number > 0 ? number : weights->wanted) : -1;
+            weights->lacks_some |= next != NULL && !is_file(weights->model, next);
         }
     }
     return weights->count > ENTRIES_MAX ? -1 : 0;
 }
 
 static bool has_weights(int model) {
-    struct weights weights = {0};
+    struct weights weights = {.model = model};
     (void)folder_each(model, see_file, &weights);
-    return weights.count > 0 && weights.numbered == weights.wanted;
+    return weights.count > 0 && !weights.lacks_some;
 }
 
 enum model_state model_foreign_state(enum model_foreign found) {

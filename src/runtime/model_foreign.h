@@ -2,8 +2,8 @@
  * of them has filled is used as it is. They leave the files themselves in <folder>/<name>/, and in .cache/<source>/download/ below
  * it a <file>.lock of each file that was begun and a <file>.metadata of each that came.
  *
- * Nobody notes that a model is whole, so it is called so when every file that was begun came, there are weights, and of numbered
- * weights ("-00001-of-00004") all. */
+ * Nobody notes that a model is whole, so it is called so when every file that was begun came, there are weights, and of each set
+ * of numbered weights ("-00001-of-00004") all. */
 #ifndef DAVIT_RUNTIME_MODEL_FOREIGN_H
 #define DAVIT_RUNTIME_MODEL_FOREIGN_H
 
