@@ -33,6 +33,7 @@ struct models {
     struct map map; /* "<folder>\n<name>" -> struct model */
     LIST_HEAD(folder_list, model_folder) folders;
     size_t folder_count;
+    size_t listing_count;
 };
 
 const char *model_state_name(enum model_state state) {
@@ -378,6 +379,7 @@ static struct model_status status_of_row(const struct models_listing *listing, c
 
 static void listing_free(struct disk_job *disk) {
     struct models_listing *listing = (struct models_listing *)disk;
+    listing->models->listing_count--;
     model_listing_release(&listing->disk);
     free(listing);
 }
@@ -395,7 +397,12 @@ static void on_looked(struct disk_job *disk) {
 }
 
 struct models_listing *models_list(struct models *models, const char *folder,
-                                   void (*show)(void *arg, const struct model_status *status), void *arg) {
+                                   void (*show)(void *arg, const struct model_status *status), void *arg, struct error *err) {
+    if (models->listing_count == MODEL_LISTINGS_MAX) {
+        error_set(err, ERROR_BUSY, "%d lists of models wait for the disk already", MODEL_LISTINGS_MAX);
+        return NULL;
+    }
+    models->listing_count++;
     struct models_listing *listing = xcalloc(1, sizeof(*listing));
     listing->models = models;
     listing->show = show;

@@ -13,6 +13,7 @@
 #define MODELS_FOLDER "/tmp/aibrix/models" /* where nobody says another */
 #define MODELS_MAX 64                      /* that this process remembers; those that have ended make room */
 #define MODEL_FOLDERS_MAX 8                /* with downloads under way */
+#define MODEL_LISTINGS_MAX 64              /* that wait for the disk, those that were left too */
 
 struct models;
 
@@ -52,10 +53,11 @@ int models_download(struct models *models, struct model_request *request, struct
 /* How it is; borrowed until the loop turns. false = nobody asked for it. */
 bool models_look(struct models *models, const char *folder, const char *name, struct model_status *ret);
 /* All of a folder, those of earlier processes and of other programs (runtime/model_foreign.h) too: one after another, NULL after
- * the last, when the disk was looked at. */
+ * the last, when the disk was looked at. NULL with ERROR_BUSY: too many wait for it already. */
 struct models_listing;
 struct models_listing *models_list(struct models *models, const char *folder,
-                                   void (*show)(void *arg, const struct model_status *status), void *arg);
+                                   void (*show)(void *arg, const struct model_status *status), void *arg,
+                                   struct error *err) DAVIT_MUST_USE;
 void models_listing_leave(struct models_listing *listing); /* no callback follows */
 /* Those that are being fetched, of all folders. */
 void models_each_running(struct models *models, void (*show)(void *arg, const struct model_status *status), void *arg);

@@ -149,11 +149,15 @@ void service_model_list(struct service *service, struct http_request *request, c
     const char *body = http_request_body(request, &len);
     cleanup_buffer struct buffer refusal = BUFFER_INIT;
     cleanup_free char *folder = NULL;
+    struct error err = {0};
     if (model_list_parse(body, len, &service->options.models, &folder, &refusal) < 0) {
         service_reply_json(service, request, endpoint, 422, buffer_text(&refusal));
         return;
     }
     struct service_call *call = service_call_begin(service, request, endpoint, authorization);
     call->model.cards = json_array();
-    call->model.listing = models_list(service->models, folder, add_card, call);
+    call->model.listing = models_list(service->models, folder, add_card, call, &err);
+    if (call->model.listing == NULL) {
+        end_with_refusal(call, &err);
+    }
 }
