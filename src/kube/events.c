@@ -129,11 +129,22 @@ static void on_written(void *arg, json_t *object, const struct error *err) {
     write_next(recorder);
 }
 
+/* Of one that expired while it waited nothing is kept to make it again: the next occurrence does. */
+static struct record *next_to_write(struct event_recorder *recorder) {
+    while (recorder->first != NULL) {
+        struct record *record = pop_waiting(recorder);
+        if (record->is_created || record->event != NULL) {
+            return record;
+        }
+    }
+    return NULL;
+}
+
 static void write_next(struct event_recorder *recorder) {
-    if (recorder->call != NULL || recorder->first == NULL) {
+    struct record *record = recorder->call == NULL ? next_to_write(recorder) : NULL;
+    if (record == NULL) {
         return;
     }
-    struct record *record = pop_waiting(recorder);
     cleanup_json json_t *event = record->event != NULL ? json_loads(record->event, 0, NULL) : NULL;
     cleanup_json json_t *news = json_pack("{s:i, s:s}", "count", record->count, "lastTimestamp", record->last_text);
     if (event != NULL) {

@@ -190,6 +190,38 @@ static void test_event_again_raises_the_count(void **state) {
     recorded_release(&recorded);
 }
 
+static void test_event_that_expired_is_made_again(void **state) {
+    (void)state;
+    struct recorded recorded;
+    recorded_init(&recorded, 200, "{}");
+    struct event_recorder *recorder = event_recorder_new(recorded.api.client, "davit-test");
+    cleanup_json json_t *pod = json_pack("{s:s, s:s, s:{s:s, s:s, s:s}}", "apiVersion", "v1", "kind", "Pod", "metadata", "name",
+                                         "p", "namespace", "apps", "uid", "u");
+    event_record(recorder, pod, "Warning", "Failed", "code 7");
+    recorded.requests_wanted = 1;
+    fake_api_run_until(&recorded.api, has_requests, &recorded);
+    recorded.holds = true;
+    event_record(recorder, pod, "Warning", "Failed", "code 7");
+    recorded.requests_wanted = 2;
+    fake_api_run_until(&recorded.api, has_requests, &recorded);
+    event_record(recorder, pod, "Warning", "Failed", "code 7"); /* waits for that patch, of what is gone */
+    fake_api_reply(recorded.held[0], 404, "{\"kind\":\"Status\",\"reason\":\"NotFound\",\"message\":\"gone\",\"code\":404}");
+    event_record(recorder, pod, "Warning", "Other", "code 8");
+    recorded.holds = false;
+    recorded.requests_wanted = 3;
+    fake_api_run_until(&recorded.api, has_requests, &recorded);
+    event_record(recorder, pod, "Warning", "Failed", "code 7");
+    recorded.requests_wanted = 4;
+    fake_api_run_until(&recorded.api, has_requests, &recorded);
+    /* Nothing is posted that has no body. */
+    assert_null(strstr(buffer_text(&recorded.requests), "events \n"));
+    const char *other = strstr(buffer_text(&recorded.requests), "code 8");
+    assert_non_null(other);
+    assert_non_null(strstr(other, "code 7"));
+    event_recorder_free(recorder);
+    recorded_release(&recorded);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_patch_of_status),
@@ -197,6 +229,7 @@ int main(void) {
         cmocka_unit_test(test_nobody_there),
         cmocka_unit_test(test_at_most_so_many_at_once),
         cmocka_unit_test(test_event_again_raises_the_count),
+        cmocka_unit_test(test_event_that_expired_is_made_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
