@@ -226,8 +226,7 @@ int model_store_link(const char *folder, const char *name, const char *object, s
         return error_set(err, ERROR_EXISTS, "%s/%s is there and no link: expected nothing, or the link of an earlier download",
                          folder, name);
     }
-    cleanup_free char *staged = xasprintf(".%s.%d", last, (int)getpid());
-    (void)unlinkat(at, staged, 0);
+    cleanup_free char *staged = folder_new_name(FOLDER_NEW_PREFIX); /* in their containers all sidecars of a volume are process 1 */
     if (symlinkat(target, at, staged) < 0 || renameat(at, staged, at, last) < 0) {
         error_set_errno(err, "%s/%s", folder, name);
         (void)unlinkat(at, staged, 0);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <ftw.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -89,6 +90,36 @@ static void test_what_is_left_alone(void **state) {
     cleanup_free char *foreign = path_join(folder, "foreign");
     assert_int_equal(symlink("/usr", foreign), 0);
     assert_false(model_store_leads_to(folder, "foreign", object));
+}
+
+struct linking {
+    const char *object;
+    struct error err;
+};
+
+static void *link_often(void *arg) {
+    struct linking *linking = arg;
+    for (int i = 0; i < 2000 && linking->err.code == ERROR_NONE; i++) {
+        (void)!model_store_link(folder, "org/base", linking->object, &linking->err);
+    }
+    return NULL;
+}
+
+static void test_several_at_once(void **state) {
+    (void)state;
+    char object[MODEL_OBJECT_BYTES];
+    struct linking linkings[] = {{.object = ONE}, {.object = TWO}};
+    pthread_t threads[2];
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, link_often, &linkings[i]), 0);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        assert_string_equal(linkings[i].err.message, "");
+    }
+    assert_true(model_store_leads_to(folder, "org/base", object));
 }
 
 static struct model_record make_record(const char *name, const char *object) {
@@ -179,6 +210,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_links, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_what_is_left_alone, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_several_at_once, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_records, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_who_is_at_it, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_records_of_others, make_folder, remove_folder),
