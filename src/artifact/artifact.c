@@ -194,21 +194,40 @@ static uint64_t free_bytes(const struct fetch *fetch) {
     return fstatvfs(fetch->cache->staging_fd, &status) == 0 ? (uint64_t)status.f_bavail * status.f_frsize : UINT64_MAX;
 }
 
-/* What was used longest ago goes first when the disk is short. */
+static uint64_t unused_bytes(const struct artifact_cache_list *list) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        sum += list->items[i].is_in_use ? 0 : list->items[i].bytes;
+    }
+    return sum;
+}
+
+/* What was used longest ago goes first; nothing does where all of it would not be enough. */
+static int evict(const struct fetch *fetch, uint64_t lacking, struct error *err) {
+    struct artifact_cache_list list = {0};
+    uint64_t freed = 0;
+    if (artifact_cache_list(fetch->cache, &list, err) < 0) {
+        return -1;
+    }
+    uint64_t kept = list.bytes > lacking ? list.bytes - lacking : 1; /* 0 would remove other downloads too */
+    bool is_enough = unused_bytes(&list) >= lacking;
+    artifact_cache_list_release(&list);
+    return is_enough && artifact_cache_prune(fetch->cache, kept, &freed, err) < 0 ? -1 : 0;
+}
+
 static int make_room(struct fetch *fetch, uint64_t total, const char *key, struct error *err) {
     uint64_t staged = folder_bytes(fetch->cache->staging_fd, key);
     uint64_t needed = (total > staged ? total - staged : 0) + SPARE_BYTES;
     uint64_t there = free_bytes(fetch);
     uint64_t freed = 0;
-    if (there < needed) {
-        struct artifact_cache_list list = {0};
-        if (artifact_cache_list(fetch->cache, &list, err) < 0) {
+    if (there < needed) { /* downloads that nobody went on with */
+        if (artifact_cache_prune(fetch->cache, UINT64_MAX, &freed, err) < 0) {
             return -1;
         }
-        uint64_t lacking = needed - there;
-        uint64_t kept = list.bytes > lacking ? list.bytes - lacking : 1; /* 0 would remove other downloads too */
-        artifact_cache_list_release(&list);
-        if (artifact_cache_prune(fetch->cache, kept, &freed, err) < 0) {
+        there = free_bytes(fetch);
+    }
+    if (there < needed) {
+        if (evict(fetch, needed - there, err) < 0) {
             return -1;
         }
         there = free_bytes(fetch);

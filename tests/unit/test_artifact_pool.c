@@ -43,6 +43,13 @@ static void send_weights(struct http_request *request) {
     http_reply(request, 200, "application/octet-stream", bytes, len);
 }
 
+/* Of a file of a million gigabytes. */
+static void send_first_byte(struct http_request *request, bool is_get) {
+    http_reply_field(request, "Content-Range", "bytes 0-0/1000000000000000");
+    http_reply_field(request, "ETag", "\"h\"");
+    http_reply(request, is_get ? 206 : 405, "application/octet-stream", "x", is_get ? 1 : 0);
+}
+
 static void on_gone(void *arg) {
     ((struct world *)arg)->held = NULL;
 }
@@ -56,6 +63,8 @@ static void handle(void *arg, struct http_request *request) {
         http_reply(request, 200, "application/json", config, sizeof(config) - 1);
     } else if (strstr(head->path, "/adapter_model.safetensors") == NULL) {
         http_reply(request, 404, NULL, NULL, 0);
+    } else if (strstr(head->path, "/huge/") != NULL) {
+        send_first_byte(request, is_get);
     } else if (is_get && world->holds) {
         world->downloads++;
         world->held = request;
@@ -230,6 +239,37 @@ static void test_what_was_fetched_is_kept_from_eviction(void **state) {
     world_close(&world);
 }
 
+static bool is_unused(struct artifact_cache *cache) {
+    struct artifact_cache_list list = {0};
+    struct error err;
+    assert_int_equal(artifact_cache_list(cache, &list, &err), 0);
+    assert_int_equal(list.count, 1);
+    bool is_in_use = list.items[0].is_in_use;
+    artifact_cache_list_release(&list);
+    return !is_in_use;
+}
+
+static void test_what_can_not_be_brought_costs_nothing(void **state) {
+    (void)state;
+    struct world world;
+    struct caller small, huge;
+    struct stat status;
+    world_open(&world, 1);
+    world.options.artifact_bytes_max = UINT64_MAX / 2;
+    call(&world, &small, "/sql", "");
+    RUN_UNTIL(world.loop, small.done == 1);
+    artifact_cache_use(world.cache, small.folder);
+    artifact_cache_unuse(world.cache, small.folder);
+    RUN_UNTIL(world.loop, is_unused(world.cache));
+    call(&world, &huge, "/huge/sql", "");
+    RUN_UNTIL(world.loop, huge.done == 1);
+    assert_int_equal(huge.err.code, ERROR_IO);
+    assert_non_null(strstr(huge.err.message, "too full"));
+    assert_int_equal(stat(small.folder, &status), 0); /* all of the cache would not be enough */
+    free(small.folder);
+    world_close(&world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_callers_of_the_same_join),
@@ -237,6 +277,7 @@ int main(void) {
         cmocka_unit_test(test_errors_and_a_queue),
         cmocka_unit_test(test_the_queue_is_bounded),
         cmocka_unit_test(test_what_was_fetched_is_kept_from_eviction),
+        cmocka_unit_test(test_what_can_not_be_brought_costs_nothing),
     };
     return cmocka_run_group_tests_name("artifact_pool", tests, NULL, NULL);
 }
