@@ -152,5 +152,5 @@ int item_finish(struct item *item, struct artifact_progress *progress, struct ma
 
 void item_release(struct item *item) {
     abandon_hashing(item);
-    staged_close(&item->staged);
+    staged_leave(&item->staged);
 }

@@ -178,6 +178,13 @@ void staged_close(struct staged *staged) {
     *staged = (struct staged){.fd = -1, .parts_fd = -1};
 }
 
+void staged_leave(struct staged *staged) {
+    if (staged->file != NULL && !can_go_on(staged->file)) {
+        (void)!ftruncate(staged->fd, 0);
+    }
+    staged_close(staged);
+}
+
 /* ---- writing ---- */
 
 void staged_note(struct staged *staged, size_t chunk) {

@@ -26,6 +26,8 @@ bool staged_is_known(const struct artifact_file *file);
 int staged_open(int folder, const struct artifact_file *file, bool is_chunked, struct staged *ret,
                 struct error *err) DAVIT_MUST_USE;
 void staged_close(struct staged *staged);
+/* Closes what is not whole. The bytes stay where a later try can go on with them, and give their room back where it cannot. */
+void staged_leave(struct staged *staged);
 
 uint64_t staged_chunk_start(const struct staged *staged, size_t chunk);
 uint64_t staged_chunk_bytes(const struct staged *staged, size_t chunk); /* UINT64_MAX = not known */

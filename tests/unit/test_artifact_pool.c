@@ -43,6 +43,13 @@ static void send_weights(struct http_request *request) {
     http_reply(request, 200, "application/octet-stream", bytes, len);
 }
 
+/* Two megabytes from a server that says no size and knows no ranges. */
+static void send_long(struct http_request *request, bool is_get) {
+    size_t len = 2u << 20;
+    cleanup_free char *zeros = xcalloc(1, len);
+    http_reply(request, is_get ? 200 : 405, "application/octet-stream", zeros, is_get ? len : 0);
+}
+
 /* Of a file of a million gigabytes. */
 static void send_first_byte(struct http_request *request, bool is_get) {
     http_reply_field(request, "Content-Range", "bytes 0-0/1000000000000000");
@@ -63,6 +70,8 @@ static void handle(void *arg, struct http_request *request) {
         http_reply(request, 200, "application/json", config, sizeof(config) - 1);
     } else if (strstr(head->path, "/adapter_model.safetensors") == NULL) {
         http_reply(request, 404, NULL, NULL, 0);
+    } else if (strstr(head->path, "/long/") != NULL) {
+        send_long(request, is_get);
     } else if (strstr(head->path, "/huge/") != NULL) {
         send_first_byte(request, is_get);
     } else if (is_get && world->holds) {
@@ -270,6 +279,23 @@ static void test_what_can_not_be_brought_costs_nothing(void **state) {
     world_close(&world);
 }
 
+static void test_what_nobody_can_go_on_with_takes_no_room(void **state) {
+    (void)state;
+    struct world world;
+    struct caller caller;
+    struct artifact_cache_list list = {0};
+    struct error err;
+    world_open(&world, 1);
+    world.options.artifact_bytes_max = 3u << 19;
+    call(&world, &caller, "/long/sql", "");
+    RUN_UNTIL(world.loop, caller.done == 1);
+    assert_int_equal(caller.err.code, ERROR_LIMIT);
+    assert_int_equal(artifact_cache_list(world.cache, &list, &err), 0);
+    assert_true(list.staging_bytes < 64u << 10);
+    artifact_cache_list_release(&list);
+    world_close(&world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_callers_of_the_same_join),
@@ -278,6 +304,7 @@ int main(void) {
         cmocka_unit_test(test_the_queue_is_bounded),
         cmocka_unit_test(test_what_was_fetched_is_kept_from_eviction),
         cmocka_unit_test(test_what_can_not_be_brought_costs_nothing),
+        cmocka_unit_test(test_what_nobody_can_go_on_with_takes_no_room),
     };
     return cmocka_run_group_tests_name("artifact_pool", tests, NULL, NULL);
 }
