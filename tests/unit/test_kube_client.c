@@ -173,11 +173,14 @@ static void test_event_again_raises_the_count(void **state) {
     struct event_recorder *recorder = event_recorder_new(recorded.api.client, "davit-test");
     cleanup_json json_t *pod = json_pack("{s:s, s:s, s:{s:s, s:s, s:s}}", "apiVersion", "v1", "kind", "Pod", "metadata", "name",
                                          "p", "namespace", "apps", "uid", "u");
+    recorded.holds = true;
     event_record(recorder, pod, "Warning", "Failed", "code %d", 7);
     recorded.requests_wanted = 1;
     fake_api_run_until(&recorded.api, has_requests, &recorded);
+    event_record(recorder, pod, "Warning", "Failed", "code %d", 7); /* waits, as the next does, for the answer to the first */
     event_record(recorder, pod, "Warning", "Failed", "code %d", 7);
-    event_record(recorder, pod, "Warning", "Failed", "code %d", 7);
+    recorded.holds = false;
+    fake_api_reply(recorded.held[0], 200, "{}");
     recorded.requests_wanted = 2;
     fake_api_run_until(&recorded.api, has_requests, &recorded);
     const char *text = buffer_text(&recorded.requests);
