@@ -106,7 +106,7 @@ def test_an_adapter_without_effect_is_said_to_have_none(world):
     with world.room(1, settings={"no_effect": True}) as room:
         room.apply("a")
         room.wait("a", "NoEffect")
-        assert room.events_of("a", "NoEffect")
+        until(lambda: room.events_of("a", "NoEffect"), "an event says so, too")
     with world.room(1, settings={"no_logprobs": True}) as room:
         room.apply("a")
         room.wait("a")
