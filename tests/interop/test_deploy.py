@@ -227,13 +227,14 @@ def test_roles_as_their_accounts(cluster, installed, engines):
                              namespace=None)
     engines.spawn("gateway", ["gateway", f"--kubeconfig={kubeconfig_of(cluster, 'davit-gateway', installed)}", "--address=127.0.0.1",
                               "--port=18088", "--log-level=debug"])
-    engines.apply_adapter("sql")
-    engines.wait_running("sql", ["engine-0"])
-    question = {"model": "sql", "prompt": "a", "max_tokens": 1}
+    name = "sql-of-accounts"  # the gateway sees all namespaces, also what other tests left in theirs
+    engines.apply_adapter(name)
+    engines.wait_running(name, ["engine-0"])
+    question = {"model": name, "prompt": "a", "max_tokens": 1}
     until(lambda: cluster.http("POST", "http://127.0.0.1:18088/v1/completions", question)[0] == 200, "the gateway answers")
     assert cluster.get("lease", "davit-controller", installed)["spec"]["holderIdentity"]
-    engines.delete_adapter("sql")
-    engines.wait_gone("sql")
+    engines.delete_adapter(name)
+    engines.wait_gone(name)
     assert "is forbidden: user" not in (engines.log("controller") + engines.log("gateway")).lower()
 
 
